@@ -1,0 +1,41 @@
+"""Differentiable Faithfulness Alignment: carry a circuit over to a larger language model."""
+
+from dfa_tl.alignment import controls
+from dfa_tl.alignment.align import align
+from dfa_tl.alignment.alignment import Alignment, AlignmentHistory
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.attribution.attribute import attribute
+from dfa_tl.errors import DFAError
+from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
+from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
+from dfa_tl.models.loading import load_model
+from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.nodes import Node, NodeSet
+from dfa_tl.scores import NodeScores
+from dfa_tl.tasks.pairs import PairDataset, PromptPair
+from dfa_tl.tasks.registry import load_task
+
+__all__ = [
+    "LINEAR_KS",
+    "MIB_KS",
+    "Alignment",
+    "AlignmentConfig",
+    "AlignmentHistory",
+    "DFAError",
+    "FaithfulnessCurve",
+    "Node",
+    "NodeModel",
+    "NodeScores",
+    "NodeSet",
+    "PairDataset",
+    "PromptPair",
+    "align",
+    "attribute",
+    "controls",
+    "evaluate",
+    "evaluate_many",
+    "load_model",
+    "load_task",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,177 @@
+"""`Alignment`: a learned map from a source model's node scores to a target model's.
+
+    s' = normalised source scores       predicted scores = s' W       mask = sigmoid(s' W / t)
+
+`transfer` gives the predicted scores, which rank nodes as the mask does; `mask` gives what training
+patched with. Files say which W they hold: settings and normalisation are saved with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
+from dfa_tl.files import load_tensors, save_tensors
+from dfa_tl.nodes import NodeSet
+from dfa_tl.scores import NodeScores, check_nodes
+
+
+def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
+    """Source scores as W sees them.
+
+    Args:
+        scores: Raw scores.
+        how: `none`, `max` or `centered`; see `AlignmentConfig`. A constant vector has nothing to
+            centre and becomes ones, so that the uniform-s control trains under every setting.
+    """
+    values = scores.float()
+    if how == "none":
+        return values
+    if how == "max":
+        return values / values.abs().max().clamp_min(torch.finfo(values.dtype).tiny)
+    deviation = values.std(unbiased=False)
+    if deviation <= 1e-6 * values.abs().max():
+        return torch.ones_like(values)
+    return (values - values.mean()) / deviation
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentHistory:
+    """What happened at each training step.
+
+    Attributes:
+        loss: KL plus lambda times the mean mask.
+        kl: KL(P_clean || P_intervened), mean over the batch, in nats.
+        mean_mask: Mean of the mask over the target's nodes.
+        tasks: The step's task.
+    """
+
+    loss: Float[Tensor, " step"]
+    kl: Float[Tensor, " step"]
+    mean_mask: Float[Tensor, " step"]
+    tasks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per step: `step`, `task`, `loss`, `kl`, `mean_mask`."""
+        return pd.DataFrame(
+            {
+                "step": range(len(self)),
+                "task": self.tasks,
+                "loss": self.loss.numpy(),
+                "kl": self.kl.numpy(),
+                "mean_mask": self.mean_mask.numpy(),
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A map between the nodes of two models.
+
+    Attributes:
+        W: `source target`, float32.
+        source: Nodes of the source model.
+        target: Nodes of the target model.
+        config: How W was made; `normalization` and `temperature` say how it is applied.
+        history: The training history; None for a W that was not trained.
+        provenance: Models, tasks and number of pairs, JSON-able.
+
+    Raises:
+        ConfigError: W is not finite or has another shape than the node sets.
+    """
+
+    W: Float[Tensor, "source target"]
+    source: NodeSet
+    target: NodeSet
+    config: AlignmentConfig = field(default_factory=AlignmentConfig)
+    history: AlignmentHistory | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        matrix = torch.as_tensor(self.W).detach().to("cpu", torch.float32).clone()
+        if matrix.shape != (len(self.source), len(self.target)):
+            raise ConfigError(
+                f"W must be {len(self.source)} source by {len(self.target)} target nodes, got "
+                f"{tuple(matrix.shape)}"
+            )
+        if not matrix.isfinite().all():
+            raise ConfigError("W must be finite")
+        object.__setattr__(self, "W", matrix)
+        object.__setattr__(self, "provenance", dict(self.provenance))
+
+    def transfer(self, scores: NodeScores) -> NodeScores:
+        """Predicted target scores of the source scores (raw: before sigmoid and temperature).
+
+        Raises:
+            ScoresError: the scores are not of the source model's nodes.
+        """
+        check_nodes(scores, self.source, "the alignment's source model")
+        return NodeScores(
+            nodes=self.target,
+            values=normalize(scores.values, self.config.normalization) @ self.W,
+            provenance={
+                **self.provenance,
+                "model": self.provenance.get("target", "target"),
+                "task": scores.provenance.get("task", ""),
+                "method": f"aligned {scores.provenance.get('method', '')}".strip(),
+            },
+        )
+
+    def mask(self, scores: NodeScores) -> Float[Tensor, " target"]:
+        """The soft mask, in (0, 1), that training would patch the target with."""
+        return torch.sigmoid(self.transfer(scores).values / self.config.temperature)
+
+    def save(self, path: str | Path) -> None:
+        """Write W, settings, history and provenance to a safetensors file."""
+        tensors = {"W": self.W}
+        metadata: dict[str, Any] = {
+            "source": [self.source.n_layers, self.source.n_heads],
+            "target": [self.target.n_layers, self.target.n_heads],
+            "config": asdict(self.config),
+            "provenance": dict(self.provenance),
+            "tasks": None,
+        }
+        if self.history is not None:
+            tensors |= {key: getattr(self.history, key) for key in ("loss", "kl", "mean_mask")}
+            metadata["tasks"] = list(self.history.tasks)
+        save_tensors(path, "alignment", tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Alignment:
+        """Read an alignment. Raises `FileFormatError` when the file does not hold a valid one."""
+        tensors, metadata = load_tensors(path, "alignment")
+        try:
+            history = None
+            if metadata["tasks"] is not None:
+                history = AlignmentHistory(
+                    tensors["loss"],
+                    tensors["kl"],
+                    tensors["mean_mask"],
+                    tuple(metadata["tasks"]),
+                )
+            return cls(
+                W=tensors["W"],
+                source=NodeSet(*metadata["source"]),
+                target=NodeSet(*metadata["target"]),
+                config=AlignmentConfig(**metadata["config"]),
+                history=history,
+                provenance=metadata["provenance"],
+            )
+        except (KeyError, TypeError, ConfigError, ScoresError) as error:
+            raise FileFormatError(f"{path} does not hold a valid alignment: {error}") from error
+
+    def __repr__(self) -> str:
+        trained = "untrained" if self.history is None else f"{len(self.history)} steps"
+        return f"Alignment({len(self.source)} source x {len(self.target)} target nodes, {trained})"

@@ -1,0 +1,66 @@
+"""Circuits: which nodes a score vector keeps at each proportion, under each protocol.
+
+    nodes   rank heads and MLPs by signed score, keep the best int(k n); the input is always clean
+    mib     rank the input with them (n + 1 items), keep the best int(k (n + 1)); a circuit without
+            the input is disconnected: f = 0, nothing is run
+
+`mib` is the node-level evaluation of the Mechanistic Interpretability Benchmark, needed only to
+compare with published numbers. Scores without one for the input (a transferred circuit) give it 0
+there, as the published evaluation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from dfa_tl.errors import ConfigError
+from dfa_tl.scores import NodeScores
+
+Protocol = Literal["nodes", "mib"]
+
+
+@dataclass(frozen=True, eq=False)
+class Circuits:
+    """The circuits of one score vector on a grid.
+
+    Attributes:
+        kept: True for the nodes that circuit k keeps.
+        connected: False for circuits that count as f = 0 without being run.
+    """
+
+    kept: Bool[Tensor, "k node"]
+    connected: Bool[Tensor, " k"]
+
+
+def check_protocol(protocol: str) -> None:
+    """Raise `ConfigError` for an unknown protocol."""
+    if protocol not in get_args(Protocol):
+        raise ConfigError(
+            f"unknown protocol {protocol!r}: choose one of {', '.join(get_args(Protocol))}"
+        )
+
+
+def circuits_of(
+    scores: NodeScores, ks: Sequence[float], protocol: str, *, absolute: bool = False
+) -> Circuits:
+    """The circuits that `scores` keeps at each of `ks`; ties are broken in node order."""
+    check_protocol(protocol)
+    with_input = protocol == "mib"
+    values = scores.values
+    if with_input:
+        values = torch.cat([torch.tensor([scores.input or 0.0]), values])
+    if absolute:
+        values = values.abs()
+    order = values.sort(descending=True, stable=True).indices
+    kept = torch.zeros(len(ks), len(values), dtype=torch.bool)
+    for row, k in enumerate(ks):
+        kept[row, order[: int(k * len(values))]] = True
+    if with_input:
+        return Circuits(kept=kept[:, 1:], connected=kept[:, 0])
+    return Circuits(kept=kept, connected=torch.ones(len(ks), dtype=torch.bool))

@@ -1,0 +1,90 @@
+"""`FaithfulnessCurve`: what a circuit recovers at each kept proportion.
+
+f(C) = (m(C) - m(corrupt)) / (m(clean) - m(corrupt)), m averaged over pairs first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from dfa_tl.errors import NumericsError
+from dfa_tl.evaluation.grids import cmd, cpr, floor
+
+
+@dataclass(frozen=True, eq=False)
+class FaithfulnessCurve:
+    """Faithfulness of the circuits of one score vector.
+
+    Attributes:
+        ks: Proportions of nodes kept.
+        n_kept: Nodes kept at each k (under `mib`, without the input).
+        pair_values: Metric of each pair in each circuit.
+        clean: Metric of each pair in the clean run.
+        corrupt: Metric of each pair in the corrupt run.
+        protocol: `nodes` or `mib`.
+        metric: Name of the metric.
+        provenance: Where scores and pairs came from.
+
+    Raises:
+        NumericsError: m(clean) equals m(corrupt), so that f is undefined.
+    """
+
+    ks: tuple[float, ...]
+    n_kept: tuple[int, ...]
+    pair_values: Float[np.ndarray, "k pair"]
+    clean: Float[np.ndarray, " pair"]
+    corrupt: Float[np.ndarray, " pair"]
+    protocol: str = "nodes"
+    metric: str = "logit_diff"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        clean, corrupt = self.clean.mean(), self.corrupt.mean()
+        # One part in a million of the metric's own size is rounding, not a difference.
+        if not abs(clean - corrupt) > 1e-6 * (abs(self.clean).mean() + abs(self.corrupt).mean()):
+            raise NumericsError(
+                f"m(clean) = {clean:.6g} and m(corrupt) = {corrupt:.6g} are equal on average, so "
+                "faithfulness is undefined: the model does not tell the prompts of these pairs "
+                "apart. Use other pairs, another metric, or a model that solves the task"
+            )
+
+    @property
+    def faithfulness(self) -> Float[np.ndarray, " k"]:
+        """F at each k."""
+        clean, corrupt = self.clean.mean(), self.corrupt.mean()
+        return (self.pair_values.mean(axis=1) - corrupt) / (clean - corrupt)
+
+    @property
+    def cpr(self) -> float:
+        """Area under f."""
+        return cpr(self.ks, self.faithfulness)
+
+    @property
+    def cmd(self) -> float:
+        """Area under |1 - f|."""
+        return cmd(self.ks, self.faithfulness)
+
+    @property
+    def floor(self) -> float:
+        """CPR on this grid of a circuit that recovers nothing before k = 1."""
+        return floor(self.ks)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per proportion: `k`, `n_kept`, `faithfulness`."""
+        return pd.DataFrame(
+            {"k": self.ks, "n_kept": self.n_kept, "faithfulness": self.faithfulness}
+        )
+
+    def __repr__(self) -> str:
+        where = " ".join(str(v) for k, v in self.provenance.items() if k in ("model", "task"))
+        return (
+            f"FaithfulnessCurve({where + ': ' if where else ''}CPR {self.cpr:.3f} "
+            f"(floor {self.floor:.3f}), CMD {self.cmd:.3f}, protocol {self.protocol}, "
+            f"{len(self.clean)} pairs)"
+        )

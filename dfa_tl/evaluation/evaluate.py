@@ -1,0 +1,217 @@
+"""`evaluate`: run circuits on the target and measure what they recover.
+
+A circuit runs on the clean prompt with the clean embedding; every node outside it takes its ablated
+value (by default, that of the pair's corrupt run) and the nodes inside recompute. m(corrupt) is
+always that of the corrupt run.
+
+Cost per batch: one clean run, one corrupt run, and one run for each *distinct* circuit, whatever
+the number of score vectors, grids or metrics. Circuits are run in an order in which neighbours
+agree on as many low layers as possible, and each starts at the first layer that differs, from the
+residual stream that the one before it left there. Memory: no graph; one residual stream per layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dfa_tl.errors import ConfigError, NumericsError
+from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
+from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.evaluation.grids import MIB_KS, check_grid
+from dfa_tl.models.ablation import AblatedValues, check_ablation
+from dfa_tl.models.interventions import capture, interpolate, site_weights
+from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
+from dfa_tl.scores import NodeScores, check_nodes
+from dfa_tl.tasks.metrics import Metric, logit_diff
+from dfa_tl.tasks.pairs import PairBatch, PairDataset
+
+
+def evaluate(
+    model: NodeModel,
+    data: PairDataset,
+    scores: NodeScores,
+    *,
+    protocol: str = "nodes",
+    ks: Sequence[float] = MIB_KS,
+    metric: Metric = logit_diff,
+    ablation: str = "counterfactual",
+    absolute: bool = False,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> FaithfulnessCurve:
+    """The faithfulness curve of the circuits that `scores` keeps.
+
+    Args:
+        model: The model; it is as it was afterwards.
+        data: The pairs to measure on.
+        scores: What ranks the nodes.
+        protocol: `nodes` or `mib`; see `dfa_tl.evaluation.circuits`.
+        ks: Proportions of nodes to keep.
+        metric: What is measured at the last position.
+        ablation: What a node outside the circuit becomes.
+        absolute: Rank by absolute instead of signed score.
+        batch_size: Pairs per run; it changes memory and speed, not the result.
+        progress: Show a progress bar.
+
+    Raises:
+        ScoresError: the scores belong to another model's nodes.
+        ConfigError: unknown protocol or ablation, or a grid that does not rise within [0, 1].
+        DataError: no pairs, or pairs that this model's tokenizer makes unusable.
+        NumericsError: m(clean) equals m(corrupt), or the metric is not finite.
+    """
+    curves = evaluate_many(
+        model,
+        data,
+        {"scores": scores},
+        protocol=protocol,
+        ks=ks,
+        metrics={"metric": metric},
+        ablation=ablation,
+        absolute=absolute,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return curves["scores"]["metric"]
+
+
+def evaluate_many(
+    model: NodeModel,
+    data: PairDataset,
+    scores: Mapping[str, NodeScores],
+    *,
+    protocol: str = "nodes",
+    ks: Sequence[float] = MIB_KS,
+    metrics: Mapping[str, Metric] | None = None,
+    ablation: str = "counterfactual",
+    absolute: bool = False,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> dict[str, dict[str, FaithfulnessCurve]]:
+    """Curves of several score vectors under several metrics, from the same runs.
+
+    The clean and corrupt runs and all equal circuits are shared. Arguments and errors are those of
+    `evaluate`.
+
+    Returns:
+        `curves[scores_name][metric_name]`.
+    """
+    check_protocol(protocol)
+    check_ablation(ablation)
+    grid = check_grid(ks)
+    measured = {"logit_diff": logit_diff} if metrics is None else dict(metrics)
+    if not scores or not measured:
+        raise ConfigError("nothing to evaluate: give at least one score vector and one metric")
+    for vector in scores.values():
+        check_nodes(vector, model.nodes, model.name)
+    pairs = data.tokenize(model)
+    circuits = {
+        name: circuits_of(vector, grid, protocol, absolute=absolute)
+        for name, vector in scores.items()
+    }
+    kept, lookup = _distinct(circuits)
+    values = np.full((len(measured), len(kept) + 2, len(pairs)), np.nan)
+    with model.unchanged(), torch.no_grad():
+        ablated = AblatedValues(model, pairs, ablation, batch_size)
+        bar = tqdm(
+            pairs.row_batches(batch_size),
+            f"evaluate {model.name} {data.name}",
+            disable=not progress,
+        )
+        for rows in bar:
+            batch = pairs.select(rows, model.device)
+            runs = _runs(model, batch, kept, ablated)
+            for place, (logits, batch_with_clean) in enumerate(runs):
+                for row, function in enumerate(measured.values()):
+                    result = function(logits, batch_with_clean).float().cpu().numpy()
+                    values[row, place, rows.numpy()] = result
+            if not np.isfinite(values[:, :, rows.numpy()]).all():
+                raise NumericsError(
+                    f"a metric on {model.name} is not finite in pairs {rows.tolist()[:10]} of "
+                    f"{data.name!r}"
+                )
+    corrupt, clean, *_ = range(len(kept) + 2)
+    return {
+        name: {
+            metric_name: FaithfulnessCurve(
+                ks=grid,
+                n_kept=tuple(circuits[name].kept.sum(1).tolist()),
+                pair_values=values[row][
+                    [
+                        2 + lookup[_key(mask)] if connected else corrupt
+                        for mask, connected in zip(
+                            circuits[name].kept, circuits[name].connected.tolist(), strict=True
+                        )
+                    ]
+                ],
+                clean=values[row, clean],
+                corrupt=values[row, corrupt],
+                protocol=protocol,
+                metric=getattr(function, "__name__", metric_name),
+                provenance={
+                    "model": model.name,
+                    "task": data.name,
+                    "ablation": ablation,
+                    "absolute": absolute,
+                    "scores": dict(scores[name].provenance),
+                },
+            )
+            for row, (metric_name, function) in enumerate(measured.items())
+        }
+        for name in scores
+    }
+
+
+def _key(kept: Bool[Tensor, " node"]) -> bytes:
+    return kept.numpy().tobytes()
+
+
+def _distinct(
+    circuits: Mapping[str, Circuits],
+) -> tuple[Bool[Tensor, "circuit node"], dict[bytes, int]]:
+    """The distinct circuits to run, sorted so that neighbours share low layers, and their rows."""
+    masks = {_key(mask): mask for each in circuits.values() for mask in each.kept[each.connected]}
+    ordered = sorted(masks, reverse=True)  # the fullest low layers first, as in the clean run
+    if not ordered:
+        width = next(iter(circuits.values())).kept.shape[1]
+        return torch.zeros(0, width, dtype=torch.bool), {}
+    return torch.stack([masks[key] for key in ordered]), {k: i for i, k in enumerate(ordered)}
+
+
+def _runs(
+    model: NodeModel, batch: PairBatch, kept: Bool[Tensor, "circuit node"], ablated: AblatedValues
+) -> Iterator[tuple[Tensor, PairBatch]]:
+    """Last logits of the corrupt run, of the clean run, and of each circuit."""
+    nodes = model.nodes
+    values, corrupt_logits = ablated.corrupt_run(batch)
+    stream: dict[int, Tensor] = {}
+    layers = range(nodes.n_layers)
+    with capture(model, map(residual_site, layers)) as residuals:
+        clean_logits = model.last_logits(batch.clean, batch.mask, batch.last)
+    stream = {layer: residuals[residual_site(layer)] for layer in layers}
+    batch = batch.with_clean_logits(clean_logits)
+    yield corrupt_logits, batch
+    yield clean_logits, batch
+    previous = torch.ones(len(nodes), dtype=torch.bool)
+    logits = clean_logits
+    for mask in kept:
+        differs = (mask != previous).view(nodes.n_layers, -1).any(1).nonzero()
+        if len(differs):
+            start = int(differs[0])
+            weights = site_weights(nodes, (~mask).float(), start)
+            changed = {site: weight for site, weight in weights.items() if weight.any()}
+            above = map(residual_site, range(start + 1, nodes.n_layers))
+            with capture(model, above) as residuals, interpolate(model, values, changed):
+                logits = model.last_logits(
+                    batch.clean, batch.mask, batch.last, Resume(start, stream[start])
+                )
+            stream |= {
+                layer: residuals[residual_site(layer)] for layer in range(start + 1, nodes.n_layers)
+            }
+            previous = mask
+        yield logits, batch

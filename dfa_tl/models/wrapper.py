@@ -1,0 +1,229 @@
+"""`NodeModel`: a TransformerLens model seen as nodes.
+
+One face for `HookedTransformer` (TransformerLens 3) and `TransformerBridge` (3 and 4): the nodes
+and their hook points, tokens, and the logits at the last real position of each row. Only that
+position is unembedded, which saves most of the memory of a large vocabulary. A run may start at
+any layer from the residual stream that enters it; the layers below are then skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from dfa_tl.errors import ModelError
+from dfa_tl.models.guard import unchanged
+from dfa_tl.nodes import EMBED_SITE, NodeSet, node_sites
+
+
+@dataclass(frozen=True, eq=False)
+class Resume:
+    """Where a run starts when it does not start at the embedding.
+
+    Attributes:
+        layer: The first layer that runs.
+        residual: The residual stream entering it, `batch pos d_model`.
+    """
+
+    layer: int
+    residual: Float[Tensor, "batch pos d_model"]
+
+
+def residual_site(layer: int) -> str:
+    """Hook point of the residual stream entering a layer."""
+    return f"blocks.{layer}.hook_resid_pre"
+
+
+class NodeModel:
+    """Attention heads and MLPs of one TransformerLens model.
+
+    Attributes:
+        tl: The `HookedTransformer` or `TransformerBridge`; never changed.
+        name: The model's name, for tables and messages.
+        nodes: Its nodes.
+
+    Raises:
+        ModelError: the model lacks a hook point that nodes need (no MLPs, an encoder, an
+            unsupported architecture).
+    """
+
+    def __init__(self, tl: nn.Module, name: str | None = None) -> None:
+        cfg: Any = getattr(tl, "cfg", None)
+        n_layers, n_heads = getattr(cfg, "n_layers", None), getattr(cfg, "n_heads", None)
+        hooks = getattr(tl, "hook_dict", None)
+        if not isinstance(n_layers, int) or not isinstance(n_heads, int) or hooks is None:
+            raise ModelError(
+                f"expected a HookedTransformer or TransformerBridge, got {type(tl).__name__}; "
+                "load_model makes one from a name or a folder"
+            )
+        self.tl: Any = tl
+        self.name = name or str(getattr(cfg, "model_name", "model"))
+        self.nodes = NodeSet(n_layers, n_heads)
+        wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, range(n_layers))]
+        missing = [site for site in wanted if site not in hooks]
+        if missing:
+            raise ModelError(
+                f"{self.name} has no hook point {missing[0]} ({len(missing)} of {len(wanted)} "
+                "are missing): it is no decoder with attention heads and an MLP in every layer, "
+                "so its nodes cannot be patched"
+            )
+        if getattr(cfg, "attention_dir", "causal") != "causal":
+            raise ModelError(f"{self.name} is not a causal language model")
+        self._hook_points = {site: hooks[site] for site in wanted}
+        self._block_output: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tokens go: the device of the model's first parameter."""
+        return next(iter(self.tl.parameters())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's weights."""
+        return next(iter(self.tl.parameters())).dtype
+
+    @property
+    def unknown_token(self) -> int | None:
+        """The tokenizer's token for unknown words, if it has one of its own."""
+        tokenizer = self.tl.tokenizer
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        special = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
+        return None if unknown in special else unknown
+
+    def hook_point(self, site: str) -> Any:
+        """The TransformerLens hook point called `site`."""
+        return self._hook_points[site]
+
+    def unchanged(self) -> AbstractContextManager[None]:
+        """Eval mode, frozen parameters, one thread at a time; see `dfa_tl.models.guard`."""
+        return unchanged(self.tl)
+
+    def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
+        """Tokens of one prompt on the CPU, with the model's default BOS."""
+        return self._tokens(prompt)
+
+    def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
+        """Tokens of an answer on the CPU, nothing prepended."""
+        return self._tokens(answer, prepend_bos=False)
+
+    def _tokens(self, text: str, **options: Any) -> Tensor:
+        if self.tl.tokenizer is None:
+            raise ModelError(
+                f"{self.name} has no tokenizer; give it one, or use PairDataset.from_tokens"
+            )
+        return self.tl.to_tokens(text, truncate=False, **options)[0].cpu()
+
+    def last_logits(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        mask: Bool[Tensor, "batch pos"],
+        last: Int[Tensor, " batch"],
+        resume: Resume | None = None,
+    ) -> Float[Tensor, "batch vocab"]:
+        """Logits at the last real position of each row.
+
+        Args:
+            tokens: Token ids, padded on the right.
+            mask: True at real positions.
+            last: Index of the last real position.
+            resume: Start from this residual stream instead of the embedding.
+        """
+        with ExitStack() as stack:
+            if resume is None or resume.layer == 0:
+                stack.enter_context(self._block_output_seen())
+            else:
+                stack.enter_context(self._resumed(resume))
+            stack.enter_context(self._unembedding_only(last))
+            padded = not bool(mask.all())
+            logits = self.tl(
+                tokens, return_type="logits", **({"attention_mask": mask.long()} if padded else {})
+            )
+        return logits[:, 0]
+
+    @contextmanager
+    def _unembedding_only(self, last: Tensor) -> Iterator[None]:
+        def keep_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            residual, *rest = args
+            rows = torch.arange(len(last), device=residual.device)
+            return (residual[rows, last.to(residual.device)].unsqueeze(1), *rest)
+
+        handle = self.tl.unembed.register_forward_pre_hook(keep_last)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _resumed(self, resume: Resume) -> Iterator[None]:
+        """Skip the blocks below `resume.layer`: each returns the given residual at once.
+
+        Blocks that return more than the residual cannot be skipped: then all run, and the residual
+        is put in where the layer starts.
+        """
+        with ExitStack() as stack:
+            if self._block_output is None:
+                raise ModelError(f"run {self.name} from the embedding once before resuming a run")
+            if self._block_output == "other":
+                stack.enter_context(self._residual_put_in(resume))
+            else:
+                output = (resume.residual,) if self._block_output == "tuple" else resume.residual
+                for layer in range(resume.layer):
+                    block = self.tl.blocks[layer]
+                    stack.enter_context(_forward_replaced(block, lambda *_, **__: output))
+            yield
+
+    @contextmanager
+    def _residual_put_in(self, resume: Resume) -> Iterator[None]:
+        point = self.hook_point(residual_site(resume.layer))
+        point.add_hook(lambda activation, hook: resume.residual)
+        handle = point.fwd_hooks[-1]
+        try:
+            yield
+        finally:
+            handle.hook.remove()
+            point.fwd_hooks.remove(handle)
+
+    @contextmanager
+    def _block_output_seen(self) -> Iterator[None]:
+        """Note, in the first whole run, what the model's loop over blocks expects of a block."""
+        if self._block_output is not None:
+            yield
+            return
+
+        def see(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                self._block_output = "tensor"
+            elif isinstance(output, tuple) and len(output) == 1:
+                self._block_output = "tuple"
+            else:
+                self._block_output = "other"
+
+        handle = self.tl.blocks[0].register_forward_hook(see)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def __repr__(self) -> str:
+        return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device})"
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    # Through __dict__: a forward that somebody set on the instance is put back as it was.
+    own = module.__dict__
+    before = own.get("forward")
+    own["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del own["forward"]
+        else:
+            own["forward"] = before

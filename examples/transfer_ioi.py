@@ -1,0 +1,125 @@
+r"""Carry the IOI circuit of a small model over to a larger one, and see what it is worth.
+
+    python examples/transfer_ioi.py
+    python examples/transfer_ioi.py \
+        --source meta-llama/Llama-3.2-1B --target meta-llama/Llama-3.2-3B
+
+Node scores are attributed on the source; W is trained on the task itself (in-distribution) and on
+the other tasks (zero-shot); gold scores are attributed on the target. All circuits, and two
+controls, are then measured on test pairs that nothing was fitted to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from dfa_tl import (
+    AlignmentConfig,
+    DFAError,
+    NodeModel,
+    PairDataset,
+    align,
+    attribute,
+    controls,
+    evaluate_many,
+    load_model,
+    load_task,
+)
+from dfa_tl.errors import DataError
+from dfa_tl.tasks import TASKS
+from dfa_tl.viz import faithfulness_curves
+
+TRAIN_PAIRS, TEST_PAIRS = 96, 96
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Transfer a circuit from one model to another.")
+    parser.add_argument("--source", default="toy-small", help="model whose circuit is known")
+    parser.add_argument("--target", default="toy-large", help="model that it is carried over to")
+    parser.add_argument("--task", default="ioi", choices=TASKS)
+    parser.add_argument("--method", default="nap-ig-inputs", help="attribution method")
+    parser.add_argument("--seed", type=int, default=0, help="of the pairs and of W's training")
+    parser.add_argument("--out", type=Path, default=Path("out/transfer.html"), help="the figure")
+    return parser.parse_args()
+
+
+def usable_tasks(source: NodeModel, target: NodeModel, seed: int) -> dict[str, PairDataset]:
+    """Training pairs of every task whose answers are single tokens in both models."""
+    usable = {}
+    for task in TASKS:
+        pairs = load_task(task, n=TRAIN_PAIRS, seed=seed)
+        try:
+            pairs.tokenize(source)
+            pairs.tokenize(target)
+        except DataError as error:
+            print(f"{task} is left out: {str(error).splitlines()[0]}")
+        else:
+            usable[task] = pairs
+    return usable
+
+
+def main() -> None:
+    """The main job: one table, one figure."""
+    arguments = parse_arguments()
+    began = time.perf_counter()
+    source, target = load_model(arguments.source), load_model(arguments.target)
+    task, seed = arguments.task, arguments.seed
+    train = usable_tasks(source, target, seed)
+    if task not in train or len(train) < 2:
+        raise SystemExit(f"{task} and at least one other task must be usable in both models")
+    test = load_task(task, split="test", n=TEST_PAIRS, seed=seed)
+
+    source_scores = {
+        name: attribute(source, pairs, arguments.method) for name, pairs in train.items()
+    }
+    gold = attribute(target, train[task], arguments.method)
+
+    others = {name: pairs for name, pairs in train.items() if name != task}
+    config = AlignmentConfig(seed=seed)
+    in_distribution = align({task: source_scores[task]}, target, {task: train[task]}, config)
+    zero_shot = align({name: source_scores[name] for name in others}, target, others, config)
+    constant = controls.uniform_s(source.nodes)
+    uniform = align(dict.fromkeys(others, constant), target, others, config)
+    random = controls.random_W(source.nodes, target.nodes, AlignmentConfig.paper(seed=seed))
+
+    scores = {
+        "gold": gold,
+        "aligned, in-distribution": in_distribution.transfer(source_scores[task]),
+        "aligned, zero-shot": zero_shot.transfer(source_scores[task]),
+        "control: uniform s": uniform.transfer(constant),
+        "control: random W": random.transfer(source_scores[task]),
+    }
+    curves = {
+        name: by_metric["logit_diff"]
+        for name, by_metric in evaluate_many(target, test, scores).items()
+    }
+
+    table = pd.DataFrame(
+        {
+            "CPR": {name: curve.cpr for name, curve in curves.items()},
+            "CMD": {name: curve.cmd for name, curve in curves.items()},
+            "of gold": {name: curve.cpr / curves["gold"].cpr for name, curve in curves.items()},
+        }
+    )
+    floor = curves["gold"].floor
+    print(f"\n{task}: {source.name} -> {target.name}, {arguments.method}, {len(test)} test pairs")
+    print(table.to_string(float_format="{:.3f}".format))
+    print(f"floor: CPR {floor:.3f} (a circuit that recovers nothing before all nodes are kept)")
+    title = f"{source.name} to {target.name}: {arguments.method}, {len(test)} test pairs"
+    figure = faithfulness_curves({task: curves}, title=title)
+    figure.update_layout(width=900, height=600)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.write_html(arguments.out, include_plotlyjs=True)
+    print(f"figure: {arguments.out}, {time.perf_counter() - began:.0f} s in all")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DFAError as error:
+        raise SystemExit(f"error: {error}") from error

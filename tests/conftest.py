@@ -1,0 +1,105 @@
+"""Fixtures, and run-time checks of every tensor shape that the package's signatures state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+from jaxtyping import config, install_import_hook
+
+with install_import_hook("dfa_tl", "typecheck.checked"):
+    import dfa_tl
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from dfa_tl import NodeModel, PairDataset, load_model
+from dfa_tl.models.bundled.train import build_tokenizer
+from dfa_tl.models.loading import BUNDLED_FOLDER
+from oracle import Oracle, Pairs
+from tiny_models import random_pairs, tiny_model
+
+torch.set_num_threads(2)
+
+
+class Case(NamedTuple):
+    """One model seen twice, as plain Hugging Face modules and as nodes, and pairs with padding."""
+
+    kind: str
+    hf: PreTrainedModel
+    oracle: Oracle
+    model: NodeModel
+    pairs: Pairs
+    data: PairDataset
+
+
+@pytest.fixture(scope="session")
+def save_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with a tiny random model and the bundled tokenizer."""
+    folders: dict[str, Path] = {}
+
+    def save(kind: str) -> Path:
+        if kind not in folders:
+            folders[kind] = tmp_path_factory.mktemp(kind)
+            tiny_model(kind).save_pretrained(folders[kind])
+            build_tokenizer().save_pretrained(folders[kind])
+        return folders[kind]
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def case_of(save_tiny: Callable[[str], Path]) -> Callable[[str], Case]:
+    """The case of a tiny model kind, or of a bundled model."""
+    cases: dict[str, Case] = {}
+
+    def build(kind: str) -> Case:
+        if kind.startswith("toy"):
+            hf = AutoModelForCausalLM.from_pretrained(BUNDLED_FOLDER / kind).eval()
+            model = load_model(kind)
+            texts = dfa_tl.load_task("ioi", n=3, split="test").pairs
+            texts += dfa_tl.load_task("arithmetic_addition", n=1, split="test").pairs
+            tokens = PairDataset(texts).tokenize(model)
+            pairs = (tokens.clean, tokens.corrupt, tokens.answers, tokens.lengths)
+        else:
+            hf = tiny_model(kind)
+            model = load_model(save_tiny(kind))
+            pairs = random_pairs(kind, n=4, lengths=(6, 3, 7, 5))
+        return Case(kind, hf, Oracle(hf), model, pairs, PairDataset.from_tokens(*pairs))
+
+    def get(kind: str) -> Case:
+        if kind not in cases:
+            cases[kind] = build(kind)
+        return cases[kind]
+
+    return get
+
+
+@pytest.fixture
+def llama(case_of: Callable[[str], Case]) -> Case:
+    """The tiny Llama with grouped-query attention."""
+    return case_of("llama-gqa")
+
+
+@pytest.fixture
+def unchecked():
+    """Without the run-time checks, as users run: arguments of wrong type and shape get through."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def toy_small() -> NodeModel:
+    return load_model("toy-small")
+
+
+@pytest.fixture(scope="session")
+def toy_large() -> NodeModel:
+    return load_model("toy-large")

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dfa_tl import LINEAR_KS, MIB_KS, NodeScores, PairDataset, evaluate, evaluate_many, load_task
+from dfa_tl.errors import ConfigError, NumericsError, ScoresError
+from dfa_tl.evaluation.circuits import circuits_of
+from dfa_tl.evaluation.grids import cmd, cpr, floor
+from dfa_tl.nodes import NodeSet
+from dfa_tl.tasks.metrics import METRICS
+
+NODES = NodeSet(2, 2)
+
+
+def ramp(nodes=NODES, **more) -> NodeScores:
+    return NodeScores(nodes, torch.arange(len(nodes), dtype=torch.float32), **more)
+
+
+def test_areas_by_hand():
+    assert cpr((0, 0.5, 1), np.array([0, 1, 1])) == pytest.approx(0.75)
+    assert cmd((0, 0.5, 1), np.array([0, 2, 1])) == pytest.approx(0.5 * (1 + 1) / 2 + 0.25)
+    assert floor(MIB_KS) == pytest.approx(0.25)
+    assert floor(LINEAR_KS) == pytest.approx(0.025)
+
+
+def test_nodes_protocol_keeps_the_best_signed_scores():
+    kept = circuits_of(ramp(), (0, 0.34, 1), "nodes").kept
+    assert kept.sum(1).tolist() == [0, 2, 6]
+    assert kept[1].nonzero()[:, 0].tolist() == [4, 5]
+
+
+def test_ties_are_broken_in_node_order():
+    kept = circuits_of(NodeScores(NODES, torch.zeros(6)), (0, 0.5), "nodes").kept
+    assert kept[1].tolist() == [True, True, True, False, False, False]
+
+
+def test_absolute_ranking():
+    scores = NodeScores(NODES, torch.tensor([-9.0, 1, 2, 3, 4, 5]))
+    assert circuits_of(scores, (0, 0.2), "nodes").kept[1].nonzero().item() == 5
+    assert circuits_of(scores, (0, 0.2), "nodes", absolute=True).kept[1].nonzero().item() == 0
+
+
+def test_mib_protocol_ranks_the_input():
+    low = circuits_of(ramp(input=-1.0), (0.5, 1), "mib")
+    assert low.connected.tolist() == [False, True]
+    assert low.kept.sum(1).tolist() == [3, 6]
+    high = circuits_of(ramp(input=100.0), (0.5, 1), "mib")
+    assert high.connected.tolist() == [True, True]
+    assert high.kept.sum(1).tolist() == [2, 6]
+
+
+def test_scores_without_an_input_give_it_zero_under_mib():
+    """Fault 8: this is what pins published heuristics to the floor of 0.25."""
+    assert not circuits_of(ramp(), (0.5, 1), "mib").connected[0]
+
+
+@pytest.mark.parametrize("task", ["ioi", "mcqa", "arithmetic_addition"])
+def test_end_points(toy_small, task):
+    data = load_task(task, n=12, split="test")
+    curve = evaluate(toy_small, data, ramp(toy_small.nodes), ks=(0, 1), progress=False)
+    assert curve.faithfulness == pytest.approx([0, 1], abs=1e-5)
+    assert curve.n_kept == (0, len(toy_small.nodes))
+
+
+def test_mib_circuit_without_the_input_recovers_nothing(toy_small):
+    data = load_task("ioi", n=8, split="test")
+    scores = ramp(toy_small.nodes, input=-1.0)
+    curve = evaluate(toy_small, data, scores, protocol="mib", progress=False)
+    assert curve.faithfulness[:-1] == pytest.approx(np.zeros(9), abs=1e-12)
+    assert curve.cpr == pytest.approx(0.25, abs=1e-6)
+
+
+def test_batch_size_does_not_matter(llama):
+    first = evaluate(llama.model, llama.data, ramp(llama.model.nodes), progress=False)
+    other = evaluate(llama.model, llama.data, ramp(llama.model.nodes), batch_size=1, progress=False)
+    np.testing.assert_allclose(first.pair_values, other.pair_values, atol=1e-5)
+    assert first.pair_values.shape == (len(MIB_KS), 4)
+
+
+def test_many_curves_equal_single_ones(llama):
+    nodes = llama.model.nodes
+    vectors = {
+        name: NodeScores(nodes, torch.randn(len(nodes), generator=torch.Generator().manual_seed(i)))
+        for i, name in enumerate("abc")
+    }
+    metrics = {name: METRICS[name] for name in ("logit_diff", "kl", "accuracy")}
+    together = evaluate_many(
+        llama.model, llama.data, vectors, metrics=metrics, ks=LINEAR_KS, progress=False
+    )
+    for name, vector in vectors.items():
+        for metric_name, metric in metrics.items():
+            alone = evaluate(
+                llama.model, llama.data, vector, metric=metric, ks=LINEAR_KS, progress=False
+            )
+            curve = together[name][metric_name]
+            np.testing.assert_allclose(curve.pair_values, alone.pair_values, atol=1e-5)
+            assert curve.metric == metric_name
+
+
+def test_equal_circuits_are_run_once(llama, monkeypatch):
+    runs = []
+    original = type(llama.model).last_logits
+
+    def counted(self, *arguments, **options):
+        runs.append(1)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(type(llama.model), "last_logits", counted)
+    scores = ramp(llama.model.nodes)
+    evaluate_many(
+        llama.model, llama.data, {"a": scores, "b": scores}, ks=(0, 0.01, 0.02, 0.5, 1),
+        progress=False,
+    )  # fmt: skip
+    # Clean (which is the full circuit), corrupt, the empty circuit and the half one.
+    assert len(runs) == 4
+
+
+def test_curve_tells_what_it_is(llama):
+    curve = evaluate(llama.model, llama.data, ramp(llama.model.nodes), progress=False)
+    assert "floor 0.250" in repr(curve)
+    assert list(curve.to_frame().columns) == ["k", "n_kept", "faithfulness"]
+    assert curve.cmd > 0
+
+
+def test_scores_of_another_model(llama):
+    with pytest.raises(ScoresError, match=r"15 nodes \(3 layers of 4 heads.*Alignment.transfer"):
+        evaluate(llama.model, llama.data, ramp(NodeSet(5, 2)), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"protocol": "edges"}, "unknown protocol 'edges': choose one of nodes, mib"),
+        ({"ks": (0.5, 0.2)}, "at least two rising proportions"),
+        ({"ks": (0.5,)}, "at least two rising proportions"),
+        ({"ks": (0, 1.5)}, "at least two rising proportions"),
+        ({"ablation": "noise"}, "unknown ablation 'noise'"),
+    ],
+)
+def test_bad_settings(llama, options, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate(llama.model, llama.data, ramp(llama.model.nodes), progress=False, **options)
+
+
+def test_nothing_to_evaluate(llama):
+    with pytest.raises(ConfigError, match="nothing to evaluate"):
+        evaluate_many(llama.model, llama.data, {}, progress=False)
+
+
+def test_equal_clean_and_corrupt_metric(llama):
+    clean, _, answers, lengths = llama.pairs
+    same = PairDataset.from_tokens(clean, clean, answers, lengths)
+    with pytest.raises(NumericsError, match="faithfulness is undefined"):
+        evaluate(llama.model, same, ramp(llama.model.nodes), progress=False)
+
+
+def test_metric_that_is_not_finite(llama):
+    def broken(last_logits, batch):
+        return last_logits[:, 0] * float("nan")
+
+    with pytest.raises(NumericsError, match="not finite in pairs"):
+        evaluate(llama.model, llama.data, ramp(llama.model.nodes), metric=broken, progress=False)
