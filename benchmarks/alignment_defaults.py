@@ -1,6 +1,6 @@
 """Choose the defaults of `AlignmentConfig`: mean zero-shot CPR on the validation splits.
 
-    python benchmarks/alignment_defaults.py --out results/alignment_defaults.csv
+    python benchmarks/alignment_defaults.py
 
 For each setting, seed and held-out task: W is trained on the train pairs of the other five tasks of
 the bundled pair, transfers the held-out task's source scores, and the predicted circuit is measured
@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=96)
     parser.add_argument("--method", default="nap-ig-inputs")
-    parser.add_argument("--out", type=Path, default=Path("results/alignment_defaults.csv"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/alignment_defaults.csv")
+    )
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     source, target = load_model("toy-small"), load_model("toy-large")

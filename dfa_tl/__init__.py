@@ -9,6 +9,7 @@ from dfa_tl.errors import DFAError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
+from dfa_tl.memory import estimate_memory
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import Node, NodeSet
@@ -33,6 +34,7 @@ __all__ = [
     "align",
     "attribute",
     "controls",
+    "estimate_memory",
     "evaluate",
     "evaluate_many",
     "load_model",

@@ -36,3 +36,7 @@ class NumericsError(DFAError, ArithmeticError):
 
 class FileFormatError(DFAError, ValueError):
     """A file that is truncated, altered, or not of the expected format."""
+
+
+class OutOfMemoryError(DFAError, MemoryError):
+    """Not even a single pair fits in memory."""

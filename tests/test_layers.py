@@ -16,6 +16,7 @@ LAYERS = (
     ("tasks",),
     ("models",),
     ("attribution", "alignment", "evaluation"),
+    ("memory",),
     ("viz",),
     ("__init__",),
 )

@@ -12,8 +12,9 @@ Memory: a forward and a backward run of one batch, plus the clean activations of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,10 +22,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dfa_tl.alignment.alignment import Alignment, AlignmentHistory, normalize
-from dfa_tl.alignment.clean import CleanRun, clean_run
+from dfa_tl.alignment.clean import CleanRun, CleanRuns
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.depth import depth_mean
 from dfa_tl.errors import ConfigError, NumericsError
+from dfa_tl.models.diagnosis import where_not_finite
+from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import interpolate, site_weights
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import NodeSet
@@ -33,13 +36,11 @@ from dfa_tl.tasks.metrics import kl_divergence
 from dfa_tl.tasks.pairs import PairBatch, PairDataset
 
 
-@dataclass(eq=False)
-class _Step:
-    """One batch of one task, and what is kept of its clean run."""
+class _Gradient(NamedTuple):
+    """Of the KL summed over some pairs."""
 
-    task: str
-    batch: PairBatch
-    clean: CleanRun
+    mask: Float[Tensor, " target"]
+    kl: Float[Tensor, ""]
 
 
 def align(
@@ -48,6 +49,7 @@ def align(
     data: Mapping[str, PairDataset],
     config: AlignmentConfig | None = None,
     *,
+    cache: str = "auto",
     progress: bool = True,
 ) -> Alignment:
     """Train W so that source scores, mapped to the target, keep the target faithful.
@@ -57,6 +59,9 @@ def align(
         target: The target model; it is as it was afterwards.
         data: Pairs of each training task.
         config: Settings; the default is `AlignmentConfig()`.
+        cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
+            clean prompts again), or `auto`, the first of them with room. It changes memory and
+            speed, not the result.
         progress: Show a progress bar.
 
     Raises:
@@ -75,41 +80,44 @@ def align(
     matrix = _initial(source, target.nodes, settings, generator).to(target.device)
     matrix.requires_grad_(True)
     optimizer = torch.optim.Adam([matrix], lr=settings.learning_rate)
-    loss_log: list[float] = []
-    kl_log: list[float] = []
-    mask_log: list[float] = []
-    task_log: list[str] = []
+    log: list[tuple[float, float, float, str]] = []
     with target.unchanged():
-        steps = _prepare(target, data, settings.batch_size)
-        n_steps = settings.epochs * len(steps)
+        batches = _batches(target, data, settings.batch_size)
+        clean_runs = CleanRuns(target, len(batches), cache)
+        halving = Halving()
+        n_steps = settings.epochs * len(batches)
         with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
             for _ in range(settings.epochs):
-                for place in torch.randperm(len(steps), generator=generator).tolist():
-                    step = steps[place]
-                    mask = torch.sigmoid(inputs[step.task] @ matrix / settings.temperature)
-                    logits = soft_masked_logits(target, step.batch, step.clean, mask)
-                    divergence = kl_divergence(step.clean.log_probs, logits).mean()
-                    loss = divergence.to(mask.device) + settings.sparsity * mask.mean()
-                    (matrix.grad,) = torch.autograd.grad(loss, [matrix])
-                    optimizer.step()
-                    loss_log.append(float(loss.detach()))
-                    kl_log.append(float(divergence.detach()))
-                    mask_log.append(float(mask.detach().mean()))
-                    task_log.append(step.task)
-                    if not torch.tensor(loss_log[-1]).isfinite():
+                for place in torch.randperm(len(batches), generator=generator).tolist():
+                    task, batch = batches[place]
+                    mask = torch.sigmoid(inputs[task] @ matrix / settings.temperature)
+                    kl, kl_gradient = _kl_of_mask(
+                        target, batch, mask.detach(), clean_runs, place, halving
+                    )
+                    mean_mask = mask.mean()
+                    loss = kl + settings.sparsity * float(mean_mask.detach())
+                    if not math.isfinite(loss):
                         raise NumericsError(
-                            f"the alignment loss became {loss_log[-1]} at step {len(loss_log)} "
-                            f"on {step.task!r}; lower the learning rate or check the scores' scale"
+                            f"the alignment loss became {loss} at step {len(log) + 1} on {task!r}: "
+                            f"{where_not_finite(target, batch)}. Lower the learning rate or check "
+                            "the scale of the scores"
                         )
+                    # The chain rule by hand: the KL's gradient reaches W through the mask alone.
+                    (matrix.grad,) = torch.autograd.grad(
+                        (mask * kl_gradient).sum() + settings.sparsity * mean_mask, [matrix]
+                    )
+                    optimizer.step()
+                    log.append((loss, kl, float(mean_mask.detach()), task))
                     bar.update()
-                    bar.set_postfix(loss=f"{loss_log[-1]:.3f}", mask=f"{mask_log[-1]:.2f}")
+                    bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
+    losses, divergences, means, tasks = zip(*log, strict=True)
     return Alignment(
         W=matrix,
         source=source,
         target=target.nodes,
         config=settings,
         history=AlignmentHistory(
-            torch.tensor(loss_log), torch.tensor(kl_log), torch.tensor(mask_log), tuple(task_log)
+            torch.tensor(losses), torch.tensor(divergences), torch.tensor(means), tasks
         ),
         provenance={
             "source": next(iter(scores.values())).provenance.get("model", "source"),
@@ -129,14 +137,43 @@ def soft_masked_logits(
         return target.last_logits(batch.corrupt, batch.mask, batch.last)
 
 
-def _prepare(target: NodeModel, data: Mapping[str, PairDataset], batch_size: int) -> list[_Step]:
-    steps = []
+def _kl_of_mask(
+    target: NodeModel,
+    batch: PairBatch,
+    mask: Float[Tensor, " target"],
+    clean_runs: CleanRuns,
+    place: int,
+    halving: Halving,
+) -> tuple[float, Float[Tensor, " target"]]:
+    """The batch's mean KL and its gradient with respect to the mask."""
+
+    def gradient(part: PairBatch) -> _Gradient:
+        leaf = mask.clone().requires_grad_(True)
+        if part is batch:
+            clean = clean_runs.of(place, batch)
+        else:
+            start = int((batch.index == part.index[0]).nonzero())
+            clean = clean_runs.part(place, batch, start, start + len(part))
+        logits = soft_masked_logits(target, part, clean, leaf)
+        divergence = kl_divergence(clean.log_probs, logits).sum()
+        (slope,) = torch.autograd.grad(divergence, [leaf])
+        return _Gradient(slope, divergence.detach())
+
+    parts = [result for _, result in halving(batch, gradient)]
+    slope = torch.stack([part.mask for part in parts]).sum(0)
+    divergence = sum(float(part.kl) for part in parts)
+    return divergence / len(batch), slope / len(batch)
+
+
+def _batches(
+    target: NodeModel, data: Mapping[str, PairDataset], batch_size: int
+) -> list[tuple[str, PairBatch]]:
+    batches = []
     for task, dataset in data.items():
         pairs = dataset.tokenize(target)
         for rows in pairs.row_batches(batch_size):
-            batch = pairs.select(rows, target.device)
-            steps.append(_Step(task, batch, clean_run(target, batch)))
-    return steps
+            batches.append((task, pairs.select(rows, target.device)))
+    return batches
 
 
 def _initial(

@@ -17,6 +17,8 @@ from dfa_tl.attribution.ig_activations import nap_ig_activations
 from dfa_tl.attribution.nap import nap
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.ablation import AblatedValues, check_ablation
+from dfa_tl.models.diagnosis import where_not_finite
+from dfa_tl.models.halving import Halving
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.tasks.metrics import Metric, kl, logit_diff
@@ -81,6 +83,15 @@ def attribute(
             "nap-ig-inputs interpolates between the two prompts of a pair, so it takes only "
             f"ablation='counterfactual', not {ablation!r}"
         )
+    halving = Halving()
+
+    def score(batch: PairBatch) -> PairScores:
+        if metric is kl:
+            with torch.no_grad():
+                logits = model.last_logits(batch.clean, batch.mask, batch.last)
+            batch = batch.with_clean_logits(logits)
+        return METHODS[method](model, batch, ablated, metric, ig_steps)
+
     with model.unchanged():
         pairs = data.tokenize(model)
         rows_of_batches = pairs.row_batches(batch_size)
@@ -88,19 +99,15 @@ def attribute(
         ablated = AblatedValues(model, pairs, ablation, batch_size)
         bar = tqdm(rows_of_batches, f"{method} {model.name} {data.name}", disable=not progress)
         for rows in bar:
-            batch = pairs.select(rows, model.device)
-            if metric is kl:
-                with torch.no_grad():
-                    logits = model.last_logits(batch.clean, batch.mask, batch.last)
-                batch = batch.with_clean_logits(logits)
-            scores = METHODS[method](model, batch, ablated, metric, ig_steps)
-            totals[:-1] += scores.nodes.double().sum(0)
-            totals[-1] += scores.input.double().sum()
-            if not totals.isfinite().all():
-                raise NumericsError(
-                    f"{method} on {model.name} gave a score that is not finite, in pairs "
-                    f"{rows.tolist()[:10]} of {data.name!r}"
-                )
+            for part, scores in halving(pairs.select(rows, model.device), score):
+                totals[:-1] += scores.nodes.double().sum(0)
+                totals[-1] += scores.input.double().sum()
+                if not totals.isfinite().all():
+                    raise NumericsError(
+                        f"{method} on {model.name} gave a score that is not finite, in pairs "
+                        f"{part.index.tolist()[:10]} of {data.name!r}: "
+                        f"{where_not_finite(model, part)}"
+                    )
         means = totals / len(pairs)
         values, input_score = means[:-1].float(), float(means[-1])
     return NodeScores(

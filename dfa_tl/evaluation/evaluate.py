@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -25,6 +25,8 @@ from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.grids import MIB_KS, check_grid
 from dfa_tl.models.ablation import AblatedValues, check_ablation
+from dfa_tl.models.diagnosis import where_not_finite
+from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture, interpolate, site_weights
 from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
 from dfa_tl.scores import NodeScores, check_nodes
@@ -116,6 +118,15 @@ def evaluate_many(
     }
     kept, lookup = _distinct(circuits)
     values = np.full((len(measured), len(kept) + 2, len(pairs)), np.nan)
+    halving = Halving()
+
+    def measure(batch: PairBatch) -> Float[Tensor, "metric run batch"]:
+        runs = [
+            torch.stack([metric(logits, whole).float().cpu() for metric in measured.values()])
+            for logits, whole in _runs(model, batch, kept, ablated)
+        ]
+        return torch.stack(runs, dim=1)
+
     with model.unchanged(), torch.no_grad():
         ablated = AblatedValues(model, pairs, ablation, batch_size)
         bar = tqdm(
@@ -124,17 +135,14 @@ def evaluate_many(
             disable=not progress,
         )
         for rows in bar:
-            batch = pairs.select(rows, model.device)
-            runs = _runs(model, batch, kept, ablated)
-            for place, (logits, batch_with_clean) in enumerate(runs):
-                for row, function in enumerate(measured.values()):
-                    result = function(logits, batch_with_clean).float().cpu().numpy()
-                    values[row, place, rows.numpy()] = result
-            if not np.isfinite(values[:, :, rows.numpy()]).all():
-                raise NumericsError(
-                    f"a metric on {model.name} is not finite in pairs {rows.tolist()[:10]} of "
-                    f"{data.name!r}"
-                )
+            for part, result in halving(pairs.select(rows, model.device), measure):
+                if not result.isfinite().all():
+                    raise NumericsError(
+                        f"a metric on {model.name} is not finite in pairs "
+                        f"{part.index.tolist()[:10]} of {data.name!r}: "
+                        f"{where_not_finite(model, part)}"
+                    )
+                values[:, :, part.index.numpy()] = result.numpy()
     corrupt, clean, *_ = range(len(kept) + 2)
     return {
         name: {

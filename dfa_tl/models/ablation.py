@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.errors import ConfigError
+from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import EMBED_SITE, node_sites
@@ -46,19 +47,23 @@ class AblatedValues:
         if ablation.startswith("mean"):
             self.means = self._streamed_means(pairs, batch_size)
 
+    @property
+    def per_pair(self) -> bool:
+        """Whether each pair has ablated values of its own (rows of the batch)."""
+        return self.ablation == "counterfactual"
+
     @torch.no_grad()
     def corrupt_run(
         self, batch: PairBatch
     ) -> tuple[dict[str, Float[Tensor, "..."]], Float[Tensor, "batch vocab"]]:
         """The ablated value of every site for this batch, and the logits of its corrupt run."""
-        counterfactual = self.ablation == "counterfactual"
-        with capture(self.model, self.sites if counterfactual else ()) as seen:
+        with capture(self.model, self.sites if self.per_pair else ()) as seen:
             logits = self.model.last_logits(batch.corrupt, batch.mask, batch.last)
-        return (seen if counterfactual else self.values(batch)), logits
+        return (seen if self.per_pair else self.values(batch)), logits
 
     def values(self, batch: PairBatch) -> dict[str, Float[Tensor, "..."]]:
         """The ablated value of every site for this batch, in a dict of the caller's own."""
-        if self.ablation == "counterfactual":
+        if self.per_pair:
             return self.corrupt_run(batch)[0]
         if self.ablation == "zero":
             return {site: torch.zeros((), device=batch.clean.device) for site in self.sites}
@@ -72,22 +77,31 @@ class AblatedValues:
         positional = self.ablation == "mean-positional"
         width = pairs.clean.shape[1]
         totals: dict[str, Tensor] = {}
+        halving = Halving()
         counts = torch.zeros(width)
         for rows in pairs.row_batches(batch_size):
-            batch = pairs.select(rows, self.model.device)
-            counts[: batch.mask.shape[1]] += batch.mask.sum(0).cpu()
-            with capture(self.model, self.sites) as seen:
-                self.model.last_logits(batch.corrupt, batch.mask, batch.last)
-            for site, activation in seen.items():
-                real = batch.mask.to(activation.device).float()
-                total = torch.einsum("bp...,bp->p...", activation.float(), real)
-                if site not in totals:
-                    totals[site] = total.new_zeros((width, *total.shape[1:]))
-                totals[site][: len(total)] += total
+            whole = pairs.select(rows, self.model.device)
+            for batch, sums in halving(whole, self._position_sums):
+                counts[: batch.mask.shape[1]] += batch.mask.sum(0).cpu()
+                for site, total in sums.items():
+                    if site not in totals:
+                        totals[site] = total.new_zeros((width, *total.shape[1:]))
+                    totals[site][: len(total)] += total
         if not positional:
             return {site: total.sum(0) / counts.sum().item() for site, total in totals.items()}
         per_position = counts.clamp(min=1)
         return {
             site: total / per_position.to(total.device).view(-1, *[1] * (total.dim() - 1))
             for site, total in totals.items()
+        }
+
+    def _position_sums(self, batch: PairBatch) -> dict[str, Float[Tensor, "pos ..."]]:
+        """Sums over the pairs of a batch at each real position of the corrupt run."""
+        with capture(self.model, self.sites) as seen:
+            self.model.last_logits(batch.corrupt, batch.mask, batch.last)
+        return {
+            site: torch.einsum(
+                "bp...,bp->p...", activation.float(), batch.mask.to(activation.device).float()
+            )
+            for site, activation in seen.items()
         }

@@ -7,8 +7,8 @@ that the model would see alone; padding goes on the right and an attention mask 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -78,9 +78,26 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def part(self, start: int, stop: int) -> PairBatch:
+        """Rows `start` to `stop`, padded as before."""
+        return self._each(lambda tensor: tensor[start:stop])
+
+    def repeated(self, copies: int) -> PairBatch:
+        """The whole batch `copies` times over."""
+        return self._each(lambda tensor: repeat_rows(tensor, copies))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: change(t) for k, t in tensors.items() if t is not None})
+
     def with_clean_logits(self, logits: Float[Tensor, "batch vocab"]) -> PairBatch:
         """The same pairs, knowing the logits of their clean run."""
         return replace(self, clean_logits=logits.detach())
+
+
+def repeat_rows(tensor: Tensor, copies: int) -> Tensor:
+    """All rows, then all rows again, `copies` times over."""
+    return tensor.repeat(copies, *[1] * (tensor.dim() - 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,78 @@
+"""`estimate_memory`: what a job will need above the weights, before it is run.
+
+The peak grows linearly with the pairs in a batch, and, for `align`, with the pairs whose clean
+activations are kept. Both slopes are measured on one and two of the longest pairs and carried on to
+the real sizes:
+
+    peak(batch, kept) = c + b batch + a kept
+
+On a GPU the allocator's own count is used, elsewhere live tensors are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dfa_tl.alignment.align import align
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.attribution.attribute import METHODS, attribute
+from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.evaluate import evaluate
+from dfa_tl.models.tracking import peak_of
+from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.scores import NodeScores
+from dfa_tl.tasks.pairs import PairDataset, TokenPairs
+
+JOBS = (*METHODS, "evaluate", "align")
+
+
+def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> Callable[[], Any]:
+    """A job of the kind `job` on all of `data`, with scores that are of no interest."""
+    scores = NodeScores(model.nodes, torch.arange(len(model.nodes)).float())
+    if job in METHODS:
+        return lambda: attribute(
+            model, data, job, ig_steps=2, batch_size=batch_size, progress=False
+        )
+    if job == "evaluate":
+        return lambda: evaluate(
+            model, data, scores, ks=(0, 0.5), batch_size=batch_size, progress=False
+        )
+    config = AlignmentConfig(epochs=2, batch_size=batch_size)
+    return lambda: align({"any": scores}, model, {"any": data}, config, progress=False)
+
+
+def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size: int = 16) -> int:
+    """Peak memory of a job above the weights, in bytes.
+
+    Args:
+        model: The model; it is run on one and two pairs.
+        data: The pairs of the job.
+        job: An attribution method, `evaluate`, or `align`.
+        batch_size: Pairs per run.
+
+    Raises:
+        ConfigError: unknown job.
+        DataError: pairs that this model's tokenizer makes unusable.
+    """
+    if job not in JOBS:
+        raise ConfigError(f"unknown job {job!r}: choose one of {', '.join(JOBS)}")
+    pairs = data.tokenize(model)
+    longest = int(pairs.lengths.argmax())
+
+    def peak(rows: int, batch: int) -> int:
+        same = [longest] * rows
+        few = TokenPairs(
+            pairs.clean[same], pairs.corrupt[same], pairs.lengths[same], pairs.answers[same],
+            pairs.name,
+        )  # fmt: skip
+        probe = PairDataset((), name=pairs.name, tokens=few)
+        return peak_of(run_job(model, probe, job, batch), model.device)
+
+    peak(1, 1)  # what is allocated once (kernels, tables of positions) is not the job's
+    one, two = peak(1, 1), peak(2, 2)
+    kept = max(0, peak(2, 1) - one) if job == "align" else 0
+    batch = min(batch_size, len(pairs))
+    return one + (two - one - kept) * (batch - 1) + kept * (len(pairs) - 1)
