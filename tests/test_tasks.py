@@ -110,6 +110,7 @@ def test_a_split_that_is_too_small():
     [
         ({"corrupt": "When Mary"}, r"clean has \d+ tokens, corrupt \d; make them equal"),
         ({"clean": "  "}, "the clean prompt is empty"),
+        ({"clean": "Mary " * 64}, "65 tokens; toy-small takes 64 at most"),
         ({"answer": " Mary John"}, "answer ' Mary John' is 2 tokens; it must be exactly one"),
         ({"answer": ""}, "answer '' is 0 tokens"),
         ({"answer": " John"}, "answer and wrong answer are the same token"),

@@ -197,11 +197,9 @@ def _runs(
     """Last logits of the corrupt run, of the clean run, and of each circuit."""
     nodes = model.nodes
     values, corrupt_logits = ablated.corrupt_run(batch)
-    stream: dict[int, Tensor] = {}
-    layers = range(nodes.n_layers)
-    with capture(model, map(residual_site, layers)) as residuals:
+    # The residual stream entering each layer in the run before: where the next one may start.
+    with capture(model, map(residual_site, range(nodes.n_layers))) as stream:
         clean_logits = model.last_logits(batch.clean, batch.mask, batch.last)
-    stream = {layer: residuals[residual_site(layer)] for layer in layers}
     batch = batch.with_clean_logits(clean_logits)
     yield corrupt_logits, batch
     yield clean_logits, batch
@@ -213,13 +211,10 @@ def _runs(
             start = int(differs[0])
             weights = site_weights(nodes, (~mask).float(), start)
             changed = {site: weight for site, weight in weights.items() if weight.any()}
+            resume = Resume(start, stream[residual_site(start)])
             above = map(residual_site, range(start + 1, nodes.n_layers))
-            with capture(model, above) as residuals, interpolate(model, values, changed):
-                logits = model.last_logits(
-                    batch.clean, batch.mask, batch.last, Resume(start, stream[start])
-                )
-            stream |= {
-                layer: residuals[residual_site(layer)] for layer in range(start + 1, nodes.n_layers)
-            }
+            with capture(model, above) as later, interpolate(model, values, changed):
+                logits = model.last_logits(batch.clean, batch.mask, batch.last, resume)
+            stream |= later
             previous = mask
         yield logits, batch

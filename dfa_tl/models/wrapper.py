@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dfa_tl.errors import ModelError
+from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.guard import unchanged
 from dfa_tl.nodes import EMBED_SITE, NodeSet, node_sites
 
@@ -105,8 +105,16 @@ class NodeModel:
         return unchanged(self.tl)
 
     def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
-        """Tokens of one prompt on the CPU, with the model's default BOS."""
-        return self._tokens(prompt)
+        """Tokens of one prompt on the CPU, with the model's default BOS.
+
+        Raises:
+            DataError: more tokens than the model takes.
+            ModelError: the model has no tokenizer.
+        """
+        tokens = self._tokens(prompt)
+        if len(tokens) > self.tl.cfg.n_ctx:
+            raise DataError(f"{len(tokens)} tokens; {self.name} takes {self.tl.cfg.n_ctx} at most")
+        return tokens
 
     def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
         """Tokens of an answer on the CPU, nothing prepended."""
