@@ -1,6 +1,8 @@
 """Write README's performance section from the JSON files of `benchmarks/limits.py`.
 
     python benchmarks/readme_table.py benchmarks/results/limits-*.json
+
+It replaces what stands between the two markers.
 """
 
 from __future__ import annotations
