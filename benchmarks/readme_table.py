@@ -20,7 +20,7 @@ def section(records: list[dict]) -> str:
     """The section: a column pair (time, memory) for each measured shape."""
     shapes = [
         f"`{record['settings']['shape']}`, {record['settings']['dtype']}, "
-        f"{record['settings']['device']}"
+        f"{record['settings']['device']}, median of {record['settings']['repeat']}"
         for record in records
     ]
     lines = [
@@ -37,8 +37,8 @@ def section(records: list[dict]) -> str:
     settings = records[0]["settings"]
     lines += [
         "",
-        f"Batches of {settings['batch']} pairs of {settings['tokens']} tokens; medians of "
-        f"{settings['repeat']} repetitions; PyTorch {records[0]['torch']}.",
+        f"Batches of {settings['batch']} pairs of {settings['tokens']} tokens; PyTorch "
+        f"{records[0]['torch']}.",
     ]
     return "\n".join(lines)
 
