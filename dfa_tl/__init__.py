@@ -2,7 +2,7 @@
 
 from dfa_tl.alignment import controls
 from dfa_tl.alignment.align import align
-from dfa_tl.alignment.alignment import Alignment, AlignmentHistory
+from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.errors import DFAError
@@ -21,6 +21,7 @@ __all__ = [
     "LINEAR_KS",
     "MIB_KS",
     "Alignment",
+    "AlignmentChain",
     "AlignmentConfig",
     "AlignmentHistory",
     "DFAError",

@@ -17,7 +17,9 @@ LAYERS = (
     ("models",),
     ("attribution", "alignment", "evaluation"),
     ("memory",),
+    ("study",),
     ("viz",),
+    ("cli",),
     ("__init__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

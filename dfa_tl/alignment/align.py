@@ -1,11 +1,13 @@
 """`align`: train W by patching the target with soft masks.
 
-    s' = normalised source scores of the task          mask m = sigmoid(s' W / temperature)
+    s' = normalised source scores of the task        mask m = sigmoid((s' W + b) / temperature)
     target on the corrupt prompt, every node's activation a becoming  a + m_j (a_clean - a)
     loss = KL(P_clean || P_intervened) at the last real position + lambda * mean(m)
+           + profile_penalty * (distance between the layer profiles of m and s)
 
-`a` is the value that the node takes in the intervened run. Only W gets gradients; the target is
-frozen. One W is trained over all tasks, each with its own s. Source: arXiv 2604.24302, section 3.
+`a` is the value that the node takes in the intervened run. Only W (as `parameters` writes it) and
+the optional bias b get gradients; the target is frozen. One W is trained over all tasks, each with
+its own s. Source: arXiv 2604.24302, section 3; b and the profile penalty are off by default.
 
 Memory: a forward and a backward run of one batch, plus the clean activations of the data.
 """
@@ -13,7 +15,7 @@ Memory: a forward and a backward run of one batch, plus the clean activations of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,16 +26,28 @@ from tqdm.auto import tqdm
 from dfa_tl.alignment.alignment import Alignment, AlignmentHistory, normalize
 from dfa_tl.alignment.clean import CleanRun, CleanRuns
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.depth import depth_mean
+from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
+from dfa_tl.alignment.parameters import LinearMap, initial_map
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import interpolate, site_weights
 from dfa_tl.models.wrapper import NodeModel
-from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.metrics import kl_divergence
 from dfa_tl.tasks.pairs import PairBatch, PairDataset
+
+
+class SourceVector(NamedTuple):
+    """Source scores as a training step uses them, on the target's device.
+
+    Attributes:
+        scores: Normalised scores.
+        profile: The source's layer profile at the target's depth; None without the penalty.
+    """
+
+    scores: Float[Tensor, " source"]
+    profile: Float[Tensor, " layer"] | None = None
 
 
 class _Gradient(NamedTuple):
@@ -44,7 +58,7 @@ class _Gradient(NamedTuple):
 
 
 def align(
-    scores: Mapping[str, NodeScores],
+    scores: Mapping[str, NodeScores | Sequence[NodeScores]],
     target: NodeModel,
     data: Mapping[str, PairDataset],
     config: AlignmentConfig | None = None,
@@ -55,7 +69,8 @@ def align(
     """Train W so that source scores, mapped to the target, keep the target faithful.
 
     Args:
-        scores: Source scores of each training task, all of one source model.
+        scores: Source scores of each training task, all of one source model. A task may have
+            several vectors, say of bootstrapped source pairs: each step draws one of them.
         target: The target model; it is as it was afterwards.
         data: Pairs of each training task.
         config: Settings; the default is `AlignmentConfig()`.
@@ -65,21 +80,54 @@ def align(
         progress: Show a progress bar.
 
     Raises:
-        ConfigError: no tasks, or scores and data of different tasks.
+        ConfigError: no tasks, a task without scores, scores and data of different tasks, or a
+            rank above the number of nodes.
         ScoresError: scores of different source models.
         DataError: pairs that the target's tokenizer makes unusable.
         NumericsError: the loss is not finite.
     """
     settings = config or AlignmentConfig()
-    source = _checked_source(scores, data)
+    vectors = _checked_vectors(scores, data)
+    first = next(iter(vectors.values()))[0]
     inputs = {
-        task: normalize(vector.values, settings.normalization).to(target.device)
-        for task, vector in scores.items()
+        task: [_source_vector(each, target, settings) for each in several]
+        for task, several in vectors.items()
     }
     generator = torch.Generator().manual_seed(settings.seed)
-    matrix = _initial(source, target.nodes, settings, generator).to(target.device)
-    matrix.requires_grad_(True)
-    optimizer = torch.optim.Adam([matrix], lr=settings.learning_rate)
+    parameters = initial_map(first.nodes, target.nodes, settings, generator, target.device)
+    history = train(
+        parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
+    )
+    return Alignment(
+        W=parameters.weights.W,
+        source=first.nodes,
+        target=target.nodes,
+        config=settings,
+        history=history,
+        provenance={
+            "source": first.provenance.get("model", "source"),
+            "target": target.name,
+            "tasks": list(vectors),
+            "pairs": {task: len(pairs) for task, pairs in data.items()},
+            "vectors": {task: len(several) for task, several in vectors.items()},
+        },
+        bias=parameters.bias,
+    )
+
+
+def train(
+    parameters: LinearMap,
+    inputs: Mapping[str, Sequence[SourceVector]],
+    target: NodeModel,
+    data: Mapping[str, PairDataset],
+    settings: AlignmentConfig,
+    generator: torch.Generator,
+    *,
+    cache: str = "auto",
+    progress: bool = True,
+) -> AlignmentHistory:
+    """Minimise the loss over the trained tensors of `parameters`, which are changed in place."""
+    optimizer = torch.optim.Adam(parameters.trained, lr=settings.learning_rate)
     log: list[tuple[float, float, float, str]] = []
     with target.unchanged():
         batches = _batches(target, data, settings.batch_size)
@@ -90,41 +138,37 @@ def align(
             for _ in range(settings.epochs):
                 for place in torch.randperm(len(batches), generator=generator).tolist():
                     task, batch = batches[place]
-                    mask = torch.sigmoid(inputs[task] @ matrix / settings.temperature)
+                    vector = _drawn(inputs[task], generator)
+                    mask = torch.sigmoid(parameters.logits(vector.scores) / settings.temperature)
                     kl, kl_gradient = _kl_of_mask(
                         target, batch, mask.detach(), clean_runs, place, halving
                     )
                     mean_mask = mask.mean()
+                    penalty = settings.sparsity * mean_mask
                     loss = kl + settings.sparsity * float(mean_mask.detach())
+                    if vector.profile is not None:
+                        distance = profile_distance(mask, vector.profile)
+                        penalty = penalty + settings.profile_penalty * distance
+                        loss += settings.profile_penalty * float(distance.detach())
                     if not math.isfinite(loss):
                         raise NumericsError(
                             f"the alignment loss became {loss} at step {len(log) + 1} on {task!r}: "
                             f"{where_not_finite(target, batch)}. Lower the learning rate or check "
                             "the scale of the scores"
                         )
-                    # The chain rule by hand: the KL's gradient reaches W through the mask alone.
-                    (matrix.grad,) = torch.autograd.grad(
-                        (mask * kl_gradient).sum() + settings.sparsity * mean_mask, [matrix]
+                    # The chain rule by hand: the KL reaches the parameters through the mask alone.
+                    gradients = torch.autograd.grad(
+                        (mask * kl_gradient).sum() + penalty, parameters.trained
                     )
+                    for tensor, gradient in zip(parameters.trained, gradients, strict=True):
+                        tensor.grad = gradient
                     optimizer.step()
                     log.append((loss, kl, float(mean_mask.detach()), task))
                     bar.update()
                     bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
     losses, divergences, means, tasks = zip(*log, strict=True)
-    return Alignment(
-        W=matrix,
-        source=source,
-        target=target.nodes,
-        config=settings,
-        history=AlignmentHistory(
-            torch.tensor(losses), torch.tensor(divergences), torch.tensor(means), tasks
-        ),
-        provenance={
-            "source": next(iter(scores.values())).provenance.get("model", "source"),
-            "target": target.name,
-            "tasks": list(scores),
-            "pairs": {task: len(pairs) for task, pairs in data.items()},
-        },
+    return AlignmentHistory(
+        torch.tensor(losses), torch.tensor(divergences), torch.tensor(means), tasks
     )
 
 
@@ -176,22 +220,40 @@ def _batches(
     return batches
 
 
-def _initial(
-    source: NodeSet, target: NodeSet, settings: AlignmentConfig, generator: torch.Generator
-) -> Float[Tensor, "source target"]:
-    if settings.initialization == "depth-mean":
-        return depth_mean(source, target)
-    return settings.init_std * torch.randn(len(source), len(target), generator=generator)
+def _source_vector(
+    scores: NodeScores, target: NodeModel, settings: AlignmentConfig
+) -> SourceVector:
+    values = normalize(scores.values, settings.normalization).to(target.device)
+    if not settings.profile_penalty:
+        return SourceVector(values)
+    return SourceVector(values, carried_profile(scores, target.nodes).to(target.device))
 
 
-def _checked_source(scores: Mapping[str, NodeScores], data: Mapping[str, PairDataset]) -> NodeSet:
+def _drawn(vectors: Sequence[SourceVector], generator: torch.Generator) -> SourceVector:
+    """One of a task's vectors. A single one costs no random number."""
+    if len(vectors) == 1:
+        return vectors[0]
+    return vectors[int(torch.randint(len(vectors), (), generator=generator))]
+
+
+def _checked_vectors(
+    scores: Mapping[str, NodeScores | Sequence[NodeScores]], data: Mapping[str, PairDataset]
+) -> dict[str, list[NodeScores]]:
+    """Each task's vectors, all of one source model; never none."""
     if not scores:
         raise ConfigError("no tasks to train on: give source scores and pairs of at least one")
     if set(scores) != set(data):
         raise ConfigError(
             f"scores are of tasks {sorted(scores)}, pairs of {sorted(data)}; give both for each"
         )
-    first = next(iter(scores.values()))
-    for vector in scores.values():
-        check_nodes(vector, first.nodes, "the first task's source model")
-    return first.nodes
+    vectors = {
+        task: [given] if isinstance(given, NodeScores) else list(given)
+        for task, given in scores.items()
+    }
+    for task, several in vectors.items():
+        if not several:
+            raise ConfigError(f"task {task!r} has no score vector: give one NodeScores or several")
+    nodes = next(iter(vectors.values()))[0].nodes
+    for vector in (each for several in vectors.values() for each in several):
+        check_nodes(vector, nodes, "the first task's source model")
+    return vectors

@@ -1,15 +1,17 @@
 """`Alignment`: a learned map from a source model's node scores to a target model's.
 
-    s' = normalised source scores       predicted scores = s' W       mask = sigmoid(s' W / t)
+    s' = normalised source scores     predicted scores = s' W + b     mask = sigmoid((s' W + b) / t)
 
-`transfer` gives the predicted scores, which rank nodes as the mask does; `mask` gives what training
-patched with. Files say which W they hold: settings and normalisation are saved with it.
+The bias b is there only where one was learned. `transfer` gives the predicted scores, which rank
+nodes as the mask does; `mask` gives what training patched with. Files say which W they hold:
+settings and normalisation are saved with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ class AlignmentHistory:
     """What happened at each training step.
 
     Attributes:
-        loss: KL plus lambda times the mean mask.
+        loss: KL plus lambda times the mean mask, plus the weighted profile penalty if there is one.
         kl: KL(P_clean || P_intervened), mean over the batch, in nats.
         mean_mask: Mean of the mask over the target's nodes.
         tasks: The step's task.
@@ -87,9 +89,10 @@ class Alignment:
         config: How W was made; `normalization` and `temperature` say how it is applied.
         history: The training history; None for a W that was not trained.
         provenance: Models, tasks and number of pairs, JSON-able.
+        bias: `target`, float32, added to s' W; None for none.
 
     Raises:
-        ConfigError: W is not finite or has another shape than the node sets.
+        ConfigError: W or the bias is not finite or has another shape than the node sets.
     """
 
     W: Float[Tensor, "source target"]
@@ -98,6 +101,7 @@ class Alignment:
     config: AlignmentConfig = field(default_factory=AlignmentConfig)
     history: AlignmentHistory | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    bias: Float[Tensor, " target"] | None = None
 
     def __post_init__(self) -> None:
         matrix = torch.as_tensor(self.W).detach().to("cpu", torch.float32).clone()
@@ -109,6 +113,16 @@ class Alignment:
         if not matrix.isfinite().all():
             raise ConfigError("W must be finite")
         object.__setattr__(self, "W", matrix)
+        if self.bias is not None:
+            bias = torch.as_tensor(self.bias).detach().to("cpu", torch.float32).clone()
+            if bias.shape != (len(self.target),):
+                raise ConfigError(
+                    f"the bias must have one entry for each of {len(self.target)} target nodes, "
+                    f"got shape {tuple(bias.shape)}"
+                )
+            if not bias.isfinite().all():
+                raise ConfigError("the bias must be finite")
+            object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "provenance", dict(self.provenance))
 
     def transfer(self, scores: NodeScores) -> NodeScores:
@@ -118,9 +132,10 @@ class Alignment:
             ScoresError: the scores are not of the source model's nodes.
         """
         check_nodes(scores, self.source, "the alignment's source model")
+        predicted = normalize(scores.values, self.config.normalization) @ self.W
         return NodeScores(
             nodes=self.target,
-            values=normalize(scores.values, self.config.normalization) @ self.W,
+            values=predicted if self.bias is None else predicted + self.bias,
             provenance={
                 **self.provenance,
                 "model": self.provenance.get("target", "target"),
@@ -133,8 +148,16 @@ class Alignment:
         """The soft mask, in (0, 1), that training would patch the target with."""
         return torch.sigmoid(self.transfer(scores).values / self.config.temperature)
 
+    def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
+        """This map from A to B and then `other`, from B to C.
+
+        Raises:
+            ConfigError: `other` does not start from the nodes that this map ends at.
+        """
+        return AlignmentChain((self,)).then(other)
+
     def save(self, path: str | Path) -> None:
-        """Write W, settings, history and provenance to a safetensors file."""
+        """Write W, bias, settings, history and provenance to a safetensors file."""
         tensors = {"W": self.W}
         metadata: dict[str, Any] = {
             "source": [self.source.n_layers, self.source.n_heads],
@@ -143,6 +166,8 @@ class Alignment:
             "provenance": dict(self.provenance),
             "tasks": None,
         }
+        if self.bias is not None:
+            tensors["bias"] = self.bias
         if self.history is not None:
             tensors |= {key: getattr(self.history, key) for key in ("loss", "kl", "mean_mask")}
             metadata["tasks"] = list(self.history.tasks)
@@ -168,6 +193,7 @@ class Alignment:
                 config=AlignmentConfig(**metadata["config"]),
                 history=history,
                 provenance=metadata["provenance"],
+                bias=tensors.get("bias"),
             )
         except (KeyError, TypeError, ConfigError, ScoresError) as error:
             raise FileFormatError(f"{path} does not hold a valid alignment: {error}") from error
@@ -175,3 +201,57 @@ class Alignment:
     def __repr__(self) -> str:
         trained = "untrained" if self.history is None else f"{len(self.history)} steps"
         return f"Alignment({len(self.source)} source x {len(self.target)} target nodes, {trained})"
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentChain:
+    """Alignments one after the other: A to B, B to C, and so on.
+
+    Each step normalises what the step before predicts, so a chain is not one W.
+
+    Raises:
+        ConfigError: no steps, or a step that does not start where the one before ends.
+    """
+
+    steps: tuple[Alignment, ...]
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise ConfigError("a chain needs at least one alignment")
+        for place, (one, other) in enumerate(pairwise(self.steps), start=1):
+            if one.target != other.source:
+                raise ConfigError(
+                    f"alignment {place} of the chain ends at {one.target}, alignment {place + 1} "
+                    f"starts from {other.source}: give alignments that meet in one model"
+                )
+
+    @property
+    def source(self) -> NodeSet:
+        """Nodes of the first model."""
+        return self.steps[0].source
+
+    @property
+    def target(self) -> NodeSet:
+        """Nodes of the last model."""
+        return self.steps[-1].target
+
+    def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
+        """This chain and then `other`."""
+        more = other.steps if isinstance(other, AlignmentChain) else (other,)
+        return AlignmentChain((*self.steps, *more))
+
+    def transfer(self, scores: NodeScores) -> NodeScores:
+        """Predicted scores of the last model's nodes.
+
+        Raises:
+            ScoresError: the scores are not of the first model's nodes.
+        """
+        for step in self.steps:
+            scores = step.transfer(scores)
+        return scores
+
+    def mask(self, scores: NodeScores) -> Float[Tensor, " target"]:
+        """The last step's soft mask, in (0, 1)."""
+        for step in self.steps[:-1]:
+            scores = step.transfer(scores)
+        return self.steps[-1].mask(scores)

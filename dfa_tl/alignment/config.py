@@ -9,6 +9,7 @@ from dfa_tl.errors import ConfigError
 
 Normalization = Literal["none", "max", "centered"]
 Initialization = Literal["random", "depth-mean"]
+Learned = Literal["full", "scale"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,25 @@ class AlignmentConfig:
         initialization: W at the start: `random`, N(0, init_std^2); or `depth-mean`, the fixed
             map between layers of equal relative depth (`dfa_tl.alignment.depth`).
         init_std: Standard deviation of the random initialisation.
-        temperature: t in mask = sigmoid(s W / t).
+        learned: What of W is trained: `full`, all of it; `scale`, one scalar c in W = exp(c) P
+            with P the depth-mean map (needs `initialization="depth-mean"`).
+        rank: Rank r of a low-rank W = U V; from the depth-mean map P it is W = P + U V, with P
+            fixed and V = 0 at the start. None for a W without that limit.
+        target_bias: Whether a bias per target node is learned: mask = sigmoid((s' W + b) / t).
+        temperature: t in mask = sigmoid(s' W / t).
+        profile_penalty: Weight of a penalty on masks whose share per layer differs from the
+            source's, carried to the target's depth:
+
+                sum_t (sum_{j in layer t} m_j / sum_j m_j
+                       - sum_i w(i, t) sum_{j in layer i} |s_j| / sum_j |s_j|)^2
+
+            with s the raw source scores and w the depth-mean weights between layers.
         sparsity: Weight lambda of the mean mask in the loss.
         learning_rate: Adam's.
         epochs: Passes over the pairs of all tasks.
         batch_size: Pairs per step.
-        seed: Of the initialisation and of the order of the batches.
+        seed: Of the initialisation, of the order of the batches, and of the draws where a task
+            has several score vectors.
 
     Raises:
         ConfigError: a value that makes no sense.
@@ -58,26 +72,44 @@ class AlignmentConfig:
     epochs: int = 3
     batch_size: int = 16
     seed: int = 0
+    target_bias: bool = False
+    rank: int | None = None
+    learned: Learned = "full"
+    profile_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.normalization not in get_args(Normalization):
-            raise ConfigError(
-                f"normalization={self.normalization!r}: choose one of "
-                f"{', '.join(get_args(Normalization))}"
-            )
-        if self.initialization not in get_args(Initialization):
-            raise ConfigError(
-                f"initialization={self.initialization!r}: choose one of "
-                f"{', '.join(get_args(Initialization))}"
-            )
+        for name, kinds in (
+            ("normalization", Normalization),
+            ("initialization", Initialization),
+            ("learned", Learned),
+        ):
+            value = getattr(self, name)
+            if value not in get_args(kinds):
+                raise ConfigError(f"{name}={value!r}: choose one of {', '.join(get_args(kinds))}")
         for name in ("temperature", "learning_rate", "init_std"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be above 0")
-        if not self.sparsity >= 0:
-            raise ConfigError(f"sparsity={self.sparsity}: must be at least 0")
+        for name in ("sparsity", "profile_penalty"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0")
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
+        self._check_parameters_of_W()
+
+    def _check_parameters_of_W(self) -> None:
+        if self.rank is not None and self.rank < 1:
+            raise ConfigError(f"rank={self.rank}: must be at least 1, or None for a full W")
+        if self.learned == "scale" and self.initialization != "depth-mean":
+            raise ConfigError(
+                f"learned='scale' scales the depth-mean map, but initialization="
+                f"{self.initialization!r}: set initialization='depth-mean' or learned='full'"
+            )
+        if self.learned == "scale" and self.rank is not None:
+            raise ConfigError(
+                f"learned='scale' trains one scalar, but rank={self.rank} asks for U V: set "
+                "rank=None or learned='full'"
+            )
 
     @classmethod
     def paper(cls, **changes: object) -> AlignmentConfig:
@@ -89,6 +121,10 @@ class AlignmentConfig:
             "sparsity": 0.1,
             "learning_rate": 0.1,
             "epochs": 3,
+            "target_bias": False,
+            "rank": None,
+            "learned": "full",
+            "profile_penalty": 0.0,
             **changes,
         }
         return cls(**settings)

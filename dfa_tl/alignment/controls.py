@@ -1,18 +1,36 @@
-"""Controls: what a transfer gives when W or the source scores carry no information.
+"""Controls: what a transfer gives when part of its information is taken away, or more is given.
 
-random_W    an untrained W ~ N(0, std^2): a random ranking of the target's nodes
-uniform_s   constant source scores; W trained and tested with them can only learn one mask for
-            all tasks, so what DFA gains over it is what the source accounts for
+control       W                              source scores      what it tests
+random_W      untrained, N(0, std^2)         of the task        a random ranking
+depth_mean_W  untrained, depth-mean          of the task        what layers alone carry over
+permuted_W    trained, columns permuted      of the task        whether the target node matters
+scrambled_s   trained                        permuted           whether the source node matters
+random_s      trained with and tested on one random vector per task: whether s means anything
+uniform_s     trained with and tested on a constant s: one mask for all tasks, so what DFA gains
+              over it is what the source accounts for
+target_only   no W: a free mask trained on the task itself, without any source
+regression    ridge from source to gold scores of the training tasks: W with supervision
+mean_gold     the mean of the training tasks' gold scores: supervision without a source
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from dataclasses import replace
 
-from dfa_tl.alignment.alignment import Alignment
+import torch
+from torch import Tensor
+
+from dfa_tl.alignment.align import SourceVector, train
+from dfa_tl.alignment.alignment import Alignment, normalize
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.depth import depth_mean
+from dfa_tl.alignment.parameters import FullWeights, LinearMap
+from dfa_tl.errors import ConfigError
+from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import NodeSet
-from dfa_tl.scores import NodeScores
+from dfa_tl.scores import NodeScores, check_nodes
+from dfa_tl.tasks.pairs import PairDataset
 
 
 def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None) -> Alignment:
@@ -23,6 +41,190 @@ def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = 
     return Alignment(matrix, source, target, settings, provenance={"control": "random_W"})
 
 
+def depth_mean_W(
+    source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
+) -> Alignment:
+    """The untrained depth-mean W (`dfa_tl.alignment.depth`).
+
+    Args:
+        source: Nodes of the source model.
+        target: Nodes of the target model.
+        config: Its `normalization` is applied to source scores; `none` unless given.
+    """
+    settings = config or AlignmentConfig(normalization="none")
+    provenance = {"control": "depth_mean_W"}
+    return Alignment(depth_mean(source, target), source, target, settings, provenance=provenance)
+
+
+def permuted_W(alignment: Alignment, seed: int) -> Alignment:
+    """The same W with its target columns, and the bias with them, in a random order."""
+    order = _order(len(alignment.target), seed)
+    return replace(
+        alignment,
+        W=alignment.W[:, order],
+        bias=None if alignment.bias is None else alignment.bias[order],
+        provenance={**alignment.provenance, "control": "permuted_W", "permutation_seed": seed},
+    )
+
+
+def scrambled_s(scores: NodeScores, seed: int) -> NodeScores:
+    """The same values on other nodes, in a random order."""
+    method = f"scrambled {scores.provenance.get('method', '')}".strip()
+    return replace(
+        scores,
+        values=scores.values[_order(len(scores), seed)],
+        provenance={**scores.provenance, "method": method, "permutation_seed": seed},
+    )
+
+
+def random_s(nodes: NodeSet, seed: int) -> NodeScores:
+    """One N(0, 1) number per node."""
+    values = torch.randn(len(nodes), generator=torch.Generator().manual_seed(seed))
+    return NodeScores(nodes, values, provenance={"method": "random_s", "seed": seed})
+
+
 def uniform_s(source: NodeSet) -> NodeScores:
     """Constant scores, 1 for every node."""
     return NodeScores(source, torch.ones(len(source)), provenance={"method": "uniform_s"})
+
+
+def target_only(
+    target: NodeModel,
+    data: Mapping[str, PairDataset],
+    config: AlignmentConfig | None = None,
+    *,
+    progress: bool = True,
+) -> NodeScores:
+    """A mask trained on the target alone: what the optimiser can do without any source.
+
+    One logit per target node, 0 at the start (mask 1/2), trained with `align`'s loss on the pairs
+    of all the tasks given. In `align`'s terms it is a W of one row under the constant score 1.
+
+    Args:
+        target: The target model; it is as it was afterwards.
+        data: Pairs to train on by task; for the control of one task, that task's train pairs.
+        config: Its optimiser, sparsity, temperature and seed; what it says of W, of source scores
+            and of their profile does not apply. The default is `AlignmentConfig.paper()`, for a
+            single logit moves by no more than the learning rate in a step, and .1 is the paper's.
+        progress: Show a progress bar.
+
+    Returns:
+        The logits.
+
+    Raises:
+        ConfigError: no tasks.
+        DataError: pairs that the target's tokenizer makes unusable.
+        NumericsError: the loss is not finite.
+    """
+    if not data:
+        raise ConfigError("no tasks to train on: give pairs of at least one")
+    settings = config or AlignmentConfig.paper()
+    mask = LinearMap(FullWeights(torch.zeros(1, len(target.nodes), device=target.device)))
+    one = SourceVector(torch.ones(1, device=target.device))
+    generator = torch.Generator().manual_seed(settings.seed)
+    inputs = {task: [one] for task in data}
+    train(mask, inputs, target, data, settings, generator, progress=progress)
+    return NodeScores(
+        target.nodes,
+        mask.weights.W[0],
+        provenance={
+            "model": target.name,
+            "task": ", ".join(data),
+            "method": "target_only",
+            "pairs": {task: len(pairs) for task, pairs in data.items()},
+        },
+    )
+
+
+def regression(
+    source_scores: Mapping[str, NodeScores],
+    gold: Mapping[str, NodeScores],
+    penalty: float = 1.0,
+) -> Alignment:
+    """The supervised W: ridge regression from source scores to gold scores over tasks.
+
+        minimise  sum_tasks |g - s' W - b|^2 + penalty |W|^2
+
+    s' are the `centered` source scores and g the gold scores at zero mean and unit standard
+    deviation within each task, so that no task counts for more because its metric has larger
+    units; predicted scores are in those units, which leaves a ranking as it is. b is not
+    penalised. With X, G the tasks' s', g less their means over tasks, the solution is
+
+        W = X^T (X X^T + penalty I)^-1 G        b = mean(g) - mean(s') W
+
+    a system of one equation per task, for tasks are far fewer than nodes. One task alone has
+    nothing to regress on and gives its own gold scores for every s.
+
+    Args:
+        source_scores: Source scores of the training tasks.
+        gold: Target scores of the same tasks, attributed directly.
+        penalty: Weight of the ridge, above 0.
+
+    Raises:
+        ConfigError: no tasks, different tasks, or a penalty that is not above 0.
+        ScoresError: scores of different models.
+    """
+    if set(source_scores) != set(gold):
+        raise ConfigError(
+            f"source scores are of tasks {sorted(source_scores)}, gold of {sorted(gold)}; give "
+            "both for each"
+        )
+    if not penalty > 0:
+        raise ConfigError(f"penalty={penalty}: must be above 0")
+    tasks = list(gold)
+    g = _standardised(gold, "target").double()
+    s = _standardised({task: source_scores[task] for task in tasks}, "source").double()
+    X, G = s - s.mean(0), g - g.mean(0)
+    W = X.T @ torch.linalg.solve(X @ X.T + penalty * torch.eye(len(tasks)).double(), G)
+    first_source, first_gold = source_scores[tasks[0]], gold[tasks[0]]
+    return Alignment(
+        W,
+        first_source.nodes,
+        first_gold.nodes,
+        AlignmentConfig(normalization="centered"),
+        provenance={
+            "control": "regression",
+            "source": first_source.provenance.get("model", "source"),
+            "target": first_gold.provenance.get("model", "target"),
+            "tasks": tasks,
+            "penalty": penalty,
+        },
+        bias=g.mean(0) - s.mean(0) @ W,
+    )
+
+
+def mean_gold(gold: Mapping[str, NodeScores]) -> NodeScores:
+    """The mean over tasks of gold scores at zero mean and unit standard deviation in each task.
+
+    Standardised, no task counts for more because its metric has larger units. Constant scores,
+    which rank nothing, count as ones.
+
+    Raises:
+        ConfigError: no tasks.
+        ScoresError: scores of different models.
+    """
+    values = _standardised(gold, "target").mean(0)
+    first = next(iter(gold.values()))
+    return NodeScores(
+        first.nodes,
+        values,
+        provenance={
+            "model": first.provenance.get("model", "target"),
+            "method": "mean_gold",
+            "tasks": list(gold),
+        },
+    )
+
+
+def _standardised(scores: Mapping[str, NodeScores], side: str) -> Tensor:
+    """One row per task. Raises for no tasks, and for scores of different models."""
+    if not scores:
+        raise ConfigError("no tasks: give scores of at least one")
+    first = next(iter(scores.values()))
+    for vector in scores.values():
+        check_nodes(vector, first.nodes, f"the first task's {side} model")
+    return torch.stack([normalize(vector.values, "centered") for vector in scores.values()])
+
+
+def _order(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
