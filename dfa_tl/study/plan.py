@@ -1,0 +1,311 @@
+"""`plan`: from a `StudyConfig` to its jobs, in an order in which needs come first.
+
+One group per pair, method and seed: source and gold scores, every W, every control, and one
+`evaluate` job per test task that measures all circuits of the task together. Another group holds
+what needs no source scores (`none` for the method): uniform s, random s and target-only.
+Equal jobs of different regimes are one job: the W of near-distribution is the in-distribution one
+of the related task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.study.circuits import Circuit, seed_of
+from dfa_tl.study.config import PairSpec, StudyConfig
+from dfa_tl.study.jobs import Group, Job
+
+WITHOUT_SOURCE = ("uniform_s", "random_s", "target_only")
+ALL_VIEWS = ("random_W", "uniform_s", "target_only", "depth_mean")
+
+
+def plan(config: StudyConfig, model_hashes: Mapping[str, str]) -> tuple[Group, ...]:
+    """All groups of jobs of a study.
+
+    Args:
+        config: The study.
+        model_hashes: Of each model that its pairs name.
+    """
+    methods = dict.fromkeys((*config.methods, *config.worth_methods))
+    return tuple(
+        group
+        for pair in config.pairs
+        for seed in config.seeds
+        for method in ("none", *methods)
+        if (group := _Planner(config, pair, method, seed, model_hashes).group()).jobs
+    )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    config: StudyConfig
+    pair: PairSpec
+    method: str
+    seed: int
+    hashes: Mapping[str, str]
+
+    def group(self) -> Group:
+        """The jobs of one pair, method and seed."""
+        ordered: dict[str, Job] = {}
+
+        def add(job: Job) -> None:
+            for need in job.needs.values():
+                add(need)
+            ordered.setdefault(job.key, job)
+
+        for task in self.config.tasks:
+            if circuits := list(self._circuits(task)):
+                add(self._evaluate(task, circuits))
+        return Group(self.pair.name, self.method, self.seed, tuple(ordered.values()))
+
+    def _circuits(self, task: str) -> Iterator[Circuit]:
+        if self.method == "none":
+            yield from self._without_source(task)
+            return
+        if self.method in self.config.methods:
+            gold = {"scores": self._attribute(self.pair.target, task)}
+            pairs = self.config.train_pairs
+            yield Circuit("gold", "scores", gold, (task,), pairs=pairs, all_views=True)
+            yield from self._regimes(task)
+            yield from self._controls(task)
+        if self.method in self.config.worth_methods:
+            yield from self._few_pairs(task)
+
+    def _train_tasks(self, regime: str, task: str) -> list[tuple[str, ...]]:
+        others = tuple(other for other in self.config.tasks if other != task)
+        trained = {
+            "in-distribution": [(task,)],
+            "near-distribution": [self.config.related[task]],
+            "zero-shot": [others],
+            "all": [self.config.tasks],
+            "cross-task": [(other,) for other in self.config.tasks],
+        }
+        return [tasks for tasks in trained[regime] if tasks]
+
+    def _regimes(self, task: str) -> Iterator[Circuit]:
+        headline = next(iter(self.config.variants))
+        for variant in self.config.variants:
+            for regime in self.config.regimes:
+                if variant != headline and regime not in ("in-distribution", "zero-shot"):
+                    continue
+                for tasks in self._train_tasks(regime, task):
+                    views = variant == headline and regime != "cross-task"
+                    needs = self._alignments(tasks, variant) | self._source_scores(task)
+                    yield self._circuit(regime, "transfer", needs, tasks, variant, views=views)
+
+    def _controls(self, task: str) -> Iterator[Circuit]:
+        config = self.config
+        variant = next(iter(config.variants))
+        others = tuple(other for other in config.tasks if other != task)
+        scores = self._source_scores(task)
+        wanted = [name for name in config.controls if name not in WITHOUT_SOURCE]
+        if "depth_mean" in wanted:
+            yield self._circuit("depth_mean", "depth_mean", scores, (), "")
+        for draw in range(config.draws):
+            seed = seed_of("draw", self.seed, draw)
+            if "random_W" in wanted:
+                options = {"seed": seed}
+                yield self._circuit("random_W", "random_W", scores, (), "", options, draw)
+            for name, key in (("scrambled_s", "scrambled"), ("permuted_W", "permuted")):
+                if name in wanted and others:
+                    needs = self._alignments(others, variant) | scores
+                    yield self._circuit(name, "transfer", needs, others, variant, {key: seed}, draw)
+        if not others:
+            return
+        gold = {f"gold:{other}": self._attribute(self.pair.target, other) for other in others}
+        if "mean_gold" in wanted:
+            yield self._circuit("mean_gold", "mean_gold", gold, others, "")
+        if "regression" in wanted:
+            known = {
+                f"source:{other}": self._attribute(self.pair.source, other) for other in others
+            }
+            options = {"penalty": config.penalty}
+            needs = scores | gold | known
+            yield self._circuit("regression", "regression", needs, others, "", options)
+
+    def _without_source(self, task: str) -> Iterator[Circuit]:
+        config = self.config
+        others = tuple(other for other in config.tasks if other != task)
+        headline = next(iter(config.variants))
+        if "target_only" in config.controls:
+            needs = {"scores": self._target_only(task)}
+            yield self._circuit("target_only", "scores", needs, (task,), headline)
+        if not others:
+            return
+        if "uniform_s" in config.controls:
+            for variant in config.variants:
+                needs = self._alignments(others, variant, constant="uniform")
+                views = variant == headline
+                options = {"uniform": 1}
+                yield self._circuit(
+                    "uniform_s", "transfer", needs, others, variant, options, views=views
+                )
+        if "random_s" in config.controls:
+            needs = self._alignments(others, headline, constant="random")
+            options = {"random": seed_of("random_s", self.seed, task)}
+            yield self._circuit("random_s", "transfer", needs, others, headline, options)
+
+    def _few_pairs(self, task: str) -> Iterator[Circuit]:
+        config = self.config
+        for draw in range(config.worth_draws):
+            for size in config.worth_pairs:
+                if size >= config.train_pairs:
+                    continue
+                settings = self._settings(self.pair.target, task) | {"draw": draw, "pairs": size}
+                job = Job("few-pairs", settings, machine=self._machine())
+                yield Circuit(
+                    "few-pairs", "scores", {"scores": job}, (task,), draw=draw, pairs=size
+                )
+
+    def _circuit(
+        self,
+        name: str,
+        recipe: str,
+        needs: Mapping[str, Job],
+        tasks: tuple[str, ...],
+        variant: str,
+        options: Mapping[str, Any] | None = None,
+        draw: int = 0,
+        views: bool = True,
+    ) -> Circuit:
+        return Circuit(
+            name,
+            recipe,
+            dict(needs),
+            tasks,
+            variant,
+            draw,
+            self.config.train_pairs,
+            options or {},
+            all_views=views
+            and draw == 0
+            and (recipe == "transfer" or name in ALL_VIEWS)
+            and name not in ("scrambled_s", "permuted_W", "random_s"),
+        )
+
+    def _model(self, role: str, name: str) -> dict[str, str]:
+        dtype = self.config.dtype
+        return {role: name, f"{role}_hash": self.hashes[name], f"{role}_dtype": dtype}
+
+    def _machine(self) -> dict[str, Any]:
+        return {"device": self.config.device, "batch_size": self.config.batch_size}
+
+    def _settings(self, model: str, task: str) -> dict[str, Any]:
+        return {
+            **self._model("model", model),
+            "task": task,
+            "train_pairs": self.config.train_pairs,
+            "seed": self.seed,
+            "method": self.method,
+            "ig_steps": self.config.ig_steps,
+            "ablation": self.config.ablation,
+        }
+
+    def _attribute(self, model: str, task: str) -> Job:
+        return Job("attribute", self._settings(model, task), machine=self._machine())
+
+    def _source_scores(self, task: str) -> dict[str, Job]:
+        return {"scores": self._attribute(self.pair.source, task)}
+
+    def _alignments(
+        self, tasks: tuple[str, ...], variant: str, constant: str | None = None
+    ) -> dict[str, Job]:
+        """W of each step of the pair, trained on `tasks`."""
+        settings = replace(self.config.variants[variant], seed=self.seed)
+        return {
+            f"W{number}": self._align(source, target, tasks, settings, constant)
+            for number, (source, target) in enumerate(self.pair.steps)
+        }
+
+    def _align(
+        self,
+        source: str,
+        target: str,
+        tasks: tuple[str, ...],
+        settings: AlignmentConfig,
+        constant: str | None,
+    ) -> Job:
+        needs = {} if constant else {task: self._attribute(source, task) for task in tasks}
+        return Job(
+            "align",
+            {
+                **self._model("source", source),
+                **self._model("target", target),
+                "tasks": list(tasks),
+                "train_pairs": self.config.train_pairs,
+                "seed": self.seed,
+                "scores": constant or "attributed",
+                "config": asdict(settings),
+            },
+            needs,
+            self._machine(),
+        )
+
+    def _target_only(self, task: str) -> Job:
+        headline = next(iter(self.config.variants.values()))
+        # The paper's learning rate: one logit moves by no more than the rate in a step.
+        paper = AlignmentConfig.paper(
+            seed=self.seed,
+            temperature=headline.temperature,
+            sparsity=headline.sparsity,
+            epochs=headline.epochs,
+            batch_size=headline.batch_size,
+        )
+        return Job(
+            "target-only",
+            {
+                **self._model("target", self.pair.target),
+                "tasks": [task],
+                "train_pairs": self.config.train_pairs,
+                "seed": self.seed,
+                "config": asdict(paper),
+            },
+            machine=self._machine(),
+        )
+
+    def _evaluate(self, task: str, circuits: list[Circuit]) -> Job:
+        config = self.config
+        needs = {
+            f"{number}/{role}": job
+            for number, circuit in enumerate(circuits)
+            for role, job in circuit.needs.items()
+        }
+        if self.method in config.methods:
+            needs["gold"] = self._attribute(self.pair.target, task)
+        return EvaluateJob(
+            "evaluate",
+            {
+                "pair": self.pair.name,
+                "source": self.pair.source,
+                **self._model("target", self.pair.target),
+                "task": task,
+                "method": self.method,
+                "seed": self.seed,
+                "test": [config.test_split, config.test_pairs, config.test_seed],
+                "ablation": config.ablation,
+                "protocols": list(config.protocols),
+                "rankings": list(config.rankings),
+                "grids": list(config.grids),
+                "metrics": list(config.metrics),
+                "level": config.level,
+                "resamples": config.resamples,
+                "circuits": [circuit.to_dict() for circuit in circuits],
+            },
+            needs,
+            self._machine(),
+            tuple(circuits),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluateJob(Job):
+    """A job that measures circuits.
+
+    Attributes:
+        circuits: The circuits; `settings` holds what identifies them.
+    """
+
+    circuits: tuple[Circuit, ...] = ()

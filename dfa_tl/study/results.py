@@ -1,0 +1,265 @@
+"""`StudyResults`: what a folder holds of a study.
+
+`frame()` is the tidy table: one row per pair, method, regime or control, variant, train tasks, test
+task, seed, draw, protocol, ranking, metric and grid. It is read from the results alone, sorted, and
+has no wall times (`timings()` has them), so it does not depend on how often the study was
+interrupted. Only results with valid checksums count. Files under `jobs/` are those of
+`NodeScores.load` and `Alignment.load`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.nodes import NodeSet
+from dfa_tl.scores import NodeScores
+from dfa_tl.study import tables
+from dfa_tl.study.circuits import made
+from dfa_tl.study.config import GRIDS, StudyConfig
+from dfa_tl.study.effects import effects
+from dfa_tl.study.jobs import FORMAT, Group, Job
+from dfa_tl.study.measure import View, cut, headline, load_curves
+from dfa_tl.study.plan import EvaluateJob, plan
+from dfa_tl.study.store import Store
+from dfa_tl.study.tables import Table
+from dfa_tl.study.work import load
+
+STUDY_FILE = "study.json"
+KEYS = [
+    "pair",
+    "method",
+    "regime",
+    "variant",
+    "train_tasks",
+    "test_task",
+    "seed",
+    "draw",
+    "pairs",
+    "protocol",
+    "ranking",
+    "metric",
+    "grid",
+]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed twice.
+
+    Attributes:
+        group: Pair, method and seed.
+        job: The job.
+        traceback: Where it failed, or which failed job it needs.
+    """
+
+    group: str
+    job: str
+    traceback: str
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResults:
+    """Results of a study.
+
+    Attributes:
+        folder: Where they are.
+        config: The study.
+        model_hashes: Of each model.
+        failures: Jobs that failed in the run that returned these results; empty after `load`.
+    """
+
+    folder: Path
+    config: StudyConfig
+    model_hashes: Mapping[str, str]
+    failures: tuple[Failure, ...] = field(default=())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> StudyResults:
+        """The results of the study that was last run in a folder.
+
+        Raises:
+            FileFormatError: the folder holds no study, or a damaged one.
+        """
+        path = Path(folder) / STUDY_FILE
+        try:
+            content = json.loads(path.read_bytes())
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']}, expected {FORMAT}")
+            config = StudyConfig.from_dict(content["config"])
+            return cls(Path(folder), config, dict(content["models"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileFormatError(f"{path} does not describe a study: {error}") from error
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The study's jobs."""
+        return plan(self.config, self.model_hashes)
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.folder)
+
+    @property
+    def missing(self) -> list[Job]:
+        """Jobs without a valid result."""
+        jobs = {job.key: job for group in self.groups for job in group.jobs}
+        return [job for job in jobs.values() if not self._store.has(job)]
+
+    @cached_property
+    def evaluations(self) -> list[EvaluateJob]:
+        """The `evaluate` jobs with valid results, checked once."""
+        jobs = [job for group in self.groups for job in group.jobs if isinstance(job, EvaluateJob)]
+        return [job for job in jobs if self._store.has(job)]
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        rows = []
+        for job in self.evaluations:
+            rows += json.loads((self._store.path(job) / "rows.json").read_bytes())
+        if not rows:
+            raise FileFormatError(f"{self.folder} holds no measured circuits yet; run the study")
+        return pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
+
+    def frame(self) -> pd.DataFrame:
+        """The tidy table. Intervals are over test pairs; costs are passes of one pair."""
+        return self._frame.copy()
+
+    def headline(self) -> pd.DataFrame:
+        """The rows of the first protocol, ranking, metric and grid."""
+        view = headline(self.config.to_dict())
+        chosen = view._asdict() | {"grid": self.config.grids[0]}
+        rows: Any = self._frame
+        for column, value in chosen.items():
+            rows = rows[rows[column] == value]
+        return rows.reset_index(drop=True)
+
+    def timings(self) -> pd.DataFrame:
+        """Wall time of each job: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
+        rows = []
+        for group in self.groups:
+            for job in group.jobs:
+                if manifest := self._store.manifest(job):
+                    rows.append(
+                        {
+                            "pair": group.pair,
+                            "method": group.method,
+                            "seed": group.seed,
+                            "kind": job.kind,
+                            "job": str(job),
+                            "key": job.key,
+                            "seconds": manifest["seconds"],
+                        }
+                    )
+        return pd.DataFrame(rows).drop_duplicates("key", ignore_index=True)
+
+    def _job(self, pair: str, task: str, method: str, seed: int) -> EvaluateJob:
+        wanted = {"pair": pair, "task": task, "method": method, "seed": seed}
+        for job in self.evaluations:
+            if all(job.settings[name] == value for name, value in wanted.items()):
+                return job
+        raise ConfigError(f"no measured circuits of {wanted} in {self.folder}")
+
+    def curves(
+        self,
+        pair: str,
+        task: str,
+        method: str,
+        seed: int = 0,
+        *,
+        grid: str | None = None,
+        view: View | Sequence[str] | None = None,
+    ) -> dict[str, FaithfulnessCurve]:
+        """Curves of one test task by circuit (`regime|variant|train tasks|pairs|draw`).
+
+        Args:
+            pair: Name of the pair of models.
+            task: Test task.
+            method: Attribution method, or `none` for the controls without a source.
+            seed: The seed.
+            grid: Name of a grid; the headline's by default.
+            view: Protocol, ranking and metric; the headline's by default.
+        """
+        chosen = View(*view) if view is not None else headline(self.config.to_dict())
+        job = self._job(pair, task, method, seed)
+        ks = GRIDS[grid or self.config.grids[0]]
+        saved = load_curves(self._store.path(job) / "curves.safetensors")
+        return {label: cut(by[chosen], ks) for label, by in saved.items() if chosen in by}
+
+    def scores(self, pair: str, task: str, method: str, seed: int = 0) -> dict[str, NodeScores]:
+        """The score vectors of one test task, named as in `curves`."""
+        job = self._job(pair, task, method, seed)
+        nodes = self._target_nodes(job)
+        return {
+            circuit.label: made(
+                circuit, lambda role, needs=circuit.needs: load(needs[role], self._store), nodes
+            )
+            for circuit in job.circuits
+        }
+
+    def _target_nodes(self, job: EvaluateJob) -> NodeSet:
+        for need in job.needs.values():
+            found = load(need, self._store)
+            if isinstance(found, Alignment):
+                return found.target
+            if need.settings.get("model", job.settings["target"]) == job.settings["target"]:
+                return found.nodes
+        raise ConfigError(f"{job} has no circuits of the target")
+
+    def leaderboard(self) -> Table:
+        """The paper's Table 1: CPR by method, regime and task, mean over seeds."""
+        return tables.leaderboard(self)
+
+    def ablations(self) -> Table:
+        """The paper's Table 2: controls next to zero-shot, mean over seeds and draws."""
+        return tables.ablations(self)
+
+    def scaling(self) -> Table:
+        """Recovery of gold CPR by pair of models and method."""
+        return tables.scaling(self)
+
+    def cross_task(self) -> Table:
+        """CPR of W trained on one task (rows) and tested on each."""
+        return tables.cross_task(self)
+
+    def sensitivity(self) -> Table:
+        """Mean CPR over tasks in every view and on every grid."""
+        return tables.sensitivity(self)
+
+    def structure(self) -> Table:
+        """Structure kept by each circuit, mean over tasks and seeds."""
+        return tables.structure(self)
+
+    def source_effect(self, against: str = "uniform_s", regime: str = "zero-shot") -> Table:
+        """What the source accounts for: CPR of a regime minus a control's, per task."""
+        return effects(self, against, regime)
+
+    def worth(self, regime: str = "zero-shot") -> Table:
+        """How many target pairs direct attribution needs to reach a regime's CPR."""
+        return tables.worth(self, regime)
+
+    def tables(self) -> dict[str, Table]:
+        """Every table that this study has rows for, by name."""
+        found = {}
+        for name in (
+            "leaderboard ablations scaling cross_task sensitivity structure source_effect worth"
+        ).split():
+            table = getattr(self, name)()
+            if len(table.frame):
+                found[name] = table
+        return found
+
+    def write_tables(self, folder: str | Path) -> list[Path]:
+        """Write every table as .csv, .md and .tex, and the tidy table as `results.csv`."""
+        out = Path(folder)
+        written = [path for name, table in self.tables().items() for path in table.write(out, name)]
+        return [*written, tables.write_frame(self.frame(), out / "results.csv")]

@@ -1,0 +1,238 @@
+"""`run_study`: do what is missing of a study, on this process or on any executor.
+
+The unit of submitted work is a group: all jobs of one pair, method and seed, so that a worker loads
+a pair of models once. A job that fails does not stop the others; what needs it is left out, the
+group is tried once more, and what still fails is reported with its traceback. Killed at any moment,
+a study loses at most the jobs in flight: run it again on the same folder.
+
+`executor` is anything with `submit(function, *arguments)` whose futures have `done` and `result`: a
+`concurrent.futures` pool, Dask's `Client.get_executor()`, submitit's `AutoExecutor`. If a pool
+breaks because a worker died, what is left is done in this process. All workers must see the folder.
+
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        run_study(config, "runs/llama", pool)
+
+    with dask.distributed.Client("scheduler:8786") as client:
+        run_study(config, "runs/llama", client.get_executor())
+
+    executor = submitit.AutoExecutor("runs/logs")  # on a SLURM login node
+    executor.update_parameters(slurm_partition="gpu", gpus_per_node=1, timeout_min=720)
+    run_study(config, "runs/llama", executor)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from dfa_tl.study.config import StudyConfig
+from dfa_tl.study.jobs import FORMAT, Group, Job
+from dfa_tl.study.models import model_hashes
+from dfa_tl.study.plan import plan
+from dfa_tl.study.results import STUDY_FILE, Failure, StudyResults
+from dfa_tl.study.store import StorageError, Store, replace_file
+from dfa_tl.study.work import do
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("dfa_tl", "torch", "transformer-lens", "transformers", "numpy", "scipy", "pandas")
+POLL_SECONDS = 0.05
+SHOW_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """What became of a group.
+
+    Attributes:
+        failures: Jobs that failed, and jobs left out because they need one that did.
+    """
+
+    failures: tuple[Failure, ...]
+
+
+def run_group(
+    group: Group, folder: str, tell: Callable[[int], object] = lambda done: None
+) -> GroupReport:
+    """Do what is missing of a group, in order; runs on a worker.
+
+    Args:
+        group: The jobs.
+        folder: The study's folder.
+        tell: Called with 1 after each job.
+
+    Raises:
+        StorageError: results cannot be written; nothing else could be.
+    """
+    store = Store(folder)
+    failures: dict[str, Failure] = {}
+    for job in group.jobs:
+        lacking = [str(need) for need in job.needs.values() if need.key in failures]
+        if lacking:
+            failures[job.key] = Failure(str(group), str(job), f"left out: it needs {lacking[0]}")
+        elif not store.has(job):
+            try:
+                do(job, store)
+            except StorageError:
+                raise
+            except Exception:
+                failures[job.key] = Failure(str(group), str(job), traceback.format_exc())
+        tell(1)
+    return GroupReport(tuple(failures.values()))
+
+
+def run_study(
+    config: StudyConfig, out_dir: str | Path, executor: Any = None, progress: bool = True
+) -> StudyResults:
+    """Run a study, or what is missing of it.
+
+    Args:
+        config: The study.
+        out_dir: Its folder; several runs may share one.
+        executor: Where groups of jobs are done; None for this process.
+        progress: Show a progress bar.
+
+    Returns:
+        The results of all jobs that succeeded; `failures` has the others.
+
+    Raises:
+        ModelError: a model that is not there.
+        StorageError: the folder cannot be written or the disk is full; what is done is kept.
+    """
+    folder = Path(out_dir)
+    hashes = model_hashes(
+        name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
+    )
+    groups = plan(config, hashes)
+    _write_study_file(folder, config, hashes)
+    store = Store(folder)
+    store.clear_aside()
+    missing = [group for group in groups if not all(map(store.has, group.jobs))]
+    n_jobs = sum(len(group.jobs) for group in groups)
+    n_left = sum(len(group.jobs) for group in missing)
+    with tqdm(total=n_jobs, initial=n_jobs - n_left, desc="study", disable=not progress) as bar:
+        failed = _run_all(missing, folder, executor, bar)
+        if failed:
+            bar.write(f"{len(failed)} groups with failed jobs are tried once more")
+            bar.update(-sum(len(group.jobs) for group in failed))
+            failed = _run_all(list(failed), folder, executor, bar)
+    failures = [failure for failures in failed.values() for failure in failures]
+    for failure in failures:
+        logger.error("%s of %s failed:\n%s", failure.job, failure.group, failure.traceback)
+    return StudyResults(folder, config, hashes, tuple(failures))
+
+
+def _run_all(
+    groups: Sequence[Group], folder: Path, executor: Any, bar: Any
+) -> dict[Group, tuple[Failure, ...]]:
+    """Do the groups; those with failures."""
+    failed: dict[Group, tuple[Failure, ...]] = {}
+    n_failures = 0
+    for group, failures in _reports(groups, folder, executor, bar):
+        if failures:
+            failed[group] = failures
+            n_failures += len(failures)
+        bar.set_postfix(failed=n_failures)
+    return failed
+
+
+def _reports(
+    groups: Sequence[Group], folder: Path, executor: Any, bar: Any
+) -> Iterator[tuple[Group, tuple[Failure, ...]]]:
+    here = list(groups)
+    if executor is not None:
+        here = yield from _elsewhere(groups, folder, executor, bar)
+    for group in here:
+        yield group, run_group(group, str(folder), bar.update).failures
+
+
+def _elsewhere(groups: Sequence[Group], folder: Path, executor: Any, bar: Any) -> Any:
+    """Reports of groups done by the executor; returns those that a broken one left."""
+    left: list[Group] = []
+    pending: dict[Any, Group] = {}
+    store, before, seen = Store(folder), bar.n, 0.0
+    try:
+        for group in groups:
+            try:
+                pending[executor.submit(run_group, group, str(folder.absolute()))] = group
+            except BrokenExecutor:
+                left.append(group)
+        while pending:
+            finished = [future for future in pending if future.done()]
+            if not finished:
+                time.sleep(POLL_SECONDS)
+                seen = _show(bar, before, pending.values(), store, seen)
+            for future in finished:
+                group = pending.pop(future)
+                try:
+                    failures = future.result().failures
+                except BrokenExecutor:
+                    left.append(group)
+                    continue
+                except StorageError:
+                    raise
+                except Exception:
+                    failures = (Failure(str(group), "the worker", traceback.format_exc()),)
+                before += len(group.jobs)
+                yield group, failures
+        bar.update(before - bar.n)
+    finally:
+        for future in pending:
+            if isinstance(future, Future) or hasattr(future, "cancel"):
+                future.cancel()
+    if left:
+        logger.warning("the executor broke; %d groups are done in this process", len(left))
+    return left
+
+
+def _show(bar: Any, before: int, groups: Iterable[Group], store: Store, seen: float) -> float:
+    """Move the bar to the jobs whose results have appeared, once in a while."""
+    now = time.monotonic()
+    if now - seen < SHOW_SECONDS:
+        return seen
+    appeared = sum(store.path(job).exists() for group in groups for job in group.jobs)
+    bar.update(before + appeared - bar.n)
+    return now
+
+
+def _write_study_file(folder: Path, config: StudyConfig, hashes: dict[str, str]) -> None:
+    content = {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "models": hashes,
+        "versions": {"python": platform.python_version()} | dict(map(_version, PACKAGES)),
+    }
+    try:
+        replace_file(folder / STUDY_FILE, json.dumps(content, indent=1).encode())
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror or error}. Make room or choose another"
+        ) from error
+
+
+def _version(package: str) -> tuple[str, str]:
+    try:
+        return package, version(package)
+    except PackageNotFoundError:
+        return package, "unknown"
+
+
+def missing_jobs(config: StudyConfig, out_dir: str | Path) -> list[Job]:
+    """The jobs of a study that are not done yet in a folder."""
+    hashes = model_hashes(
+        name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
+    )
+    store = Store(out_dir)
+    jobs = {job.key: job for group in plan(config, hashes) for job in group.jobs}
+    return [job for job in jobs.values() if not store.has(job)]

@@ -1,0 +1,167 @@
+"""`Store`: a folder of content-addressed results that can be believed.
+
+    jobs/<first two of key>/<key>/   the result's files, and manifest.json: settings, sha256 of each
+                                     file, wall time
+
+A result is written in a folder aside, every file and the folder flushed to disk, and then renamed:
+it is there wholly or not at all, also after `kill -9`. It counts only if its manifest is that of
+the job and every file has its checksum; anything else counts as missing and is done again. Two
+runs may share a folder: they write equal results, and the one that comes second gives way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dfa_tl.errors import DFAError, FileFormatError
+from dfa_tl.files import write_aside
+from dfa_tl.study.jobs import FORMAT, Job
+
+MANIFEST = "manifest.json"
+ASIDE = ".aside"
+STALE_SECONDS = 24 * 3600
+
+
+class StorageError(DFAError, OSError):
+    """A result that cannot be written: disk full, no permission."""
+
+
+class Store:
+    """Results below one folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, job: Job) -> Path:
+        """Folder of a job's result."""
+        return self.folder / "jobs" / job.key[:2] / job.key
+
+    def manifest(self, job: Job) -> dict[str, Any] | None:
+        """The manifest of a valid result; None where there is none."""
+        path = self.path(job)
+        try:
+            manifest = json.loads((path / MANIFEST).read_bytes())
+            if manifest["format"] != FORMAT or manifest["key"] != job.key:
+                return None
+            for name, digest in manifest["files"].items():
+                if hashlib.sha256((path / name).read_bytes()).hexdigest() != digest:
+                    return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return manifest
+
+    def has(self, job: Job) -> bool:
+        """Whether a valid result is there."""
+        return self.manifest(job) is not None
+
+    def checked(self, job: Job) -> Path:
+        """Folder of a valid result.
+
+        Raises:
+            FileFormatError: the result is missing, truncated or altered.
+        """
+        if not self.has(job):
+            raise FileFormatError(
+                f"the result of {job} in {self.path(job)} is missing, truncated or altered; run "
+                "the study again on this folder, what is valid is kept"
+            )
+        return self.path(job)
+
+    def save(
+        self, job: Job, write: Callable[[Path], None], facts: Mapping[str, Any], seconds: float
+    ) -> None:
+        """Store a job's result.
+
+        Args:
+            job: The job.
+            write: Writes the result's files into the folder it is given.
+            facts: What else the manifest should say (the cost).
+            seconds: Wall time that the work took.
+
+        Raises:
+            StorageError: the disk is full or cannot be written. Nothing is left that counts.
+        """
+        aside = self.folder / ASIDE / f"{job.key[:16]}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        try:
+            aside.mkdir(parents=True)
+            write(aside)
+            manifest = {
+                "format": FORMAT,
+                "key": job.key,
+                "kind": job.kind,
+                "settings": dict(job.settings),
+                "files": {file.name: _digest(file) for file in sorted(aside.iterdir())},
+                "seconds": seconds,
+                **facts,
+            }
+            write_aside(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
+            _flush(aside)
+            self._move(aside, job)
+        except OSError as error:
+            raise StorageError(
+                f"the result of {job} cannot be written below {self.folder}: "
+                f"{error.strerror or error}. Make room or choose another folder and run the study "
+                "again; what is done is kept"
+            ) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _move(self, aside: Path, job: Job) -> None:
+        path = self.path(job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(100):
+            try:
+                aside.rename(path)
+            except OSError:
+                if not path.exists():
+                    raise
+                if self.has(job):
+                    return
+                # What is there is no result: out of the way, whole, then ours takes its place.
+                with suppress(FileNotFoundError):
+                    path.rename(aside.with_name(f"{aside.name}.bad"))
+                shutil.rmtree(aside.with_name(f"{aside.name}.bad"), ignore_errors=True)
+            else:
+                _flush(path.parent)
+                return
+        raise StorageError(f"another run keeps writing bad results to {path}")
+
+    def clear_aside(self) -> None:
+        """Remove what runs that were killed left aside more than a day ago."""
+        for path in (self.folder / ASIDE).glob("*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file wholly or not at all, also while other threads and machines write it too."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_aside(aside, content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _digest(file: Path) -> str:
+    content = file.read_bytes()
+    _flush(file)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

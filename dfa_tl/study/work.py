@@ -1,0 +1,164 @@
+"""Doing one job: load what it needs from the store, compute, put the result into the store.
+
+Models and tokenised pairs are kept in the process, so that a worker which does all jobs of a pair
+loads the pair once.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dfa_tl.alignment import controls
+from dfa_tl.alignment.align import align
+from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.attribution.attribute import attribute
+from dfa_tl.errors import ConfigError
+from dfa_tl.models.loading import load_model
+from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.scores import NodeScores
+from dfa_tl.study.circuits import seed_of
+from dfa_tl.study.cost import attribution_passes, training_passes
+from dfa_tl.study.jobs import Job
+from dfa_tl.study.measure import measure
+from dfa_tl.study.plan import EvaluateJob
+from dfa_tl.study.store import Store
+from dfa_tl.tasks.pairs import PairDataset
+from dfa_tl.tasks.registry import load_task
+
+MODELS_KEPT = 3
+
+
+class Result(NamedTuple):
+    """What a job made: how to write it, and what its manifest says."""
+
+    write: Callable[[Path], None]
+    facts: dict[str, Any]
+
+
+def do(job: Job, store: Store) -> None:
+    """Do a job and store its result."""
+    began = time.perf_counter()
+    result = WORK[job.kind](job, store)
+    store.save(job, result.write, result.facts, time.perf_counter() - began)
+
+
+def load(job: Job, store: Store) -> NodeScores | Alignment:
+    """What a job made. Raises `FileFormatError` for a result that is missing or altered."""
+    folder = store.checked(job)
+    if job.kind == "align":
+        return Alignment.load(folder / "alignment.safetensors")
+    return NodeScores.load(folder / "scores.safetensors")
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _loaded(name: str, dtype: str, device: str | None) -> NodeModel:
+    return load_model(name, dtype=getattr(torch, dtype), device=device)
+
+
+def model_of(job: Job, role: str = "model") -> NodeModel:
+    """The model that a job runs, loaded once per process."""
+    settings = job.settings
+    return _loaded(settings[role], settings[f"{role}_dtype"], job.machine["device"])
+
+
+@lru_cache(maxsize=128)
+def tokens_of(model: NodeModel, task: str, split: str, n: int, seed: int) -> PairDataset:
+    """Pairs of a task as one model's tokens, made once per process."""
+    pairs = load_task(task, split=split, n=n, seed=seed).tokenize(model)
+    return PairDataset.from_tokens(
+        pairs.clean, pairs.corrupt, pairs.answers, pairs.lengths, name=task
+    )
+
+
+def _train(model: NodeModel, job: Job, task: str) -> PairDataset:
+    return tokens_of(model, task, "train", job.settings["train_pairs"], job.settings["seed"])
+
+
+def _attribute(job: Job, store: Store) -> Result:
+    settings, model = job.settings, model_of(job)
+    data = _train(model, job, settings["task"])
+    if "pairs" in settings:
+        data = _first(data, settings["pairs"], seed_of("draw", settings["seed"], settings["draw"]))
+    scores = attribute(
+        model,
+        data,
+        settings["method"],
+        ig_steps=settings["ig_steps"],
+        ablation=settings["ablation"],
+        batch_size=job.machine["batch_size"],
+        progress=False,
+    )
+    passes = attribution_passes(
+        settings["method"], model.nodes, settings["ig_steps"], settings["ablation"]
+    )
+    return Result(_scores_file(scores), passes.times(len(data)))
+
+
+def _first(data: PairDataset, n: int, seed: int) -> PairDataset:
+    """The first `n` pairs in a random order: a larger draw contains the smaller ones."""
+    tokens = data.tokens
+    assert tokens is not None
+    order = list(range(len(tokens)))
+    random.Random(seed).shuffle(order)
+    rows = order[:n]
+    return PairDataset.from_tokens(
+        tokens.clean[rows], tokens.corrupt[rows], tokens.answers[rows], tokens.lengths[rows],
+        name=tokens.name,
+    )  # fmt: skip
+
+
+def _align(job: Job, store: Store) -> Result:
+    settings, target = job.settings, model_of(job, "target")
+    tasks, kind = settings["tasks"], settings["scores"]
+    scores: dict[str, Any]
+    if kind == "attributed":
+        scores = {task: load(job.needs[task], store) for task in tasks}
+    else:
+        nodes = model_of(job, "source").nodes
+        seeds = {task: seed_of("random_s", settings["seed"], task) for task in tasks}
+        constant = controls.uniform_s(nodes)
+        random_s = {task: controls.random_s(nodes, seed) for task, seed in seeds.items()}
+        scores = dict.fromkeys(tasks, constant) if kind == "uniform" else random_s
+    data = {task: _train(target, job, task) for task in tasks}
+    config = AlignmentConfig(**settings["config"])
+    alignment = align(scores, target, data, config, progress=False)
+    passes = training_passes(config.epochs).times(sum(map(len, data.values())))
+    return Result(lambda folder: alignment.save(folder / "alignment.safetensors"), passes)
+
+
+def _target_only(job: Job, store: Store) -> Result:
+    target, config = model_of(job, "target"), AlignmentConfig(**job.settings["config"])
+    data = {task: _train(target, job, task) for task in job.settings["tasks"]}
+    scores = controls.target_only(target, data, config, progress=False)
+    passes = training_passes(config.epochs).times(sum(map(len, data.values())))
+    return Result(_scores_file(scores), passes)
+
+
+def _evaluate(job: Job, store: Store) -> Result:
+    if not isinstance(job, EvaluateJob):
+        raise ConfigError(f"{job} does not say which circuits to measure")
+    target = model_of(job, "target")
+    split, n, seed = job.settings["test"]
+    data = tokens_of(target, job.settings["task"], split, n, seed)
+    return Result(measure(job, target, data, lambda need: load(need, store), store.manifest), {})
+
+
+def _scores_file(scores: NodeScores) -> Callable[[Path], None]:
+    return lambda folder: scores.save(folder / "scores.safetensors")
+
+
+WORK: dict[str, Callable[[Job, Store], Result]] = {
+    "attribute": _attribute,
+    "few-pairs": _attribute,
+    "align": _align,
+    "target-only": _target_only,
+    "evaluate": _evaluate,
+}

@@ -1,0 +1,467 @@
+"""Studies: the plan, resuming, faults, executors. The study is tiny: 2 tasks, 8 pairs, 1 epoch."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from dfa_tl import AlignmentConfig, NodeScores, evaluate, load_model, load_task
+from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.evaluation.grids import MIB_KS
+from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
+from dfa_tl.study import store as store_module
+from dfa_tl.study import work as work_module
+from dfa_tl.study.config import CONTROLS, REGIMES
+from dfa_tl.study.cost import attribution_passes, training_passes
+from dfa_tl.study.run import missing_jobs
+from dfa_tl.study.store import StorageError
+
+PAIR = PairSpec("toy-small", "toy-large")
+TASKS = ("arithmetic_addition", "arithmetic_subtraction")
+SMALL = StudyConfig(
+    pairs=(PAIR,),
+    tasks=TASKS,
+    methods=("nap",),
+    train_pairs=8,
+    test_pairs=6,
+    draws=2,
+    worth_methods=("nap",),
+    worth_pairs=(1, 2, 4),
+    worth_draws=1,
+    variants={"default": AlignmentConfig(epochs=1)},
+    grids=("mib",),
+    resamples=100,
+)
+# For faults, where what is measured does not matter.
+TINY = replace(SMALL, regimes=("zero-shot",), controls=("random_W", "uniform_s"), worth_methods=())
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> StudyResults:
+    torch.set_num_threads(1)
+    results = run_study(SMALL, tmp_path_factory.mktemp("study"), progress=False)
+    assert not results.failures
+    return results
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> StudyResults:
+    torch.set_num_threads(1)
+    return run_study(TINY, tmp_path_factory.mktemp("tiny"), progress=False)
+
+
+def texts(results: StudyResults, folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in results.write_tables(folder)}
+
+
+def results_of(results: StudyResults) -> list[Path]:
+    return sorted(path.parent for path in results.folder.glob("jobs/*/*/manifest.json"))
+
+
+def test_every_regime_and_control_has_its_rows(study):
+    rows = study.frame()
+    found = rows.groupby("regime")["test_task"].nunique()
+    assert set(found.index) == {"gold", "few-pairs", *REGIMES, *CONTROLS}
+    assert (found == 2).all()
+    zero_shot = rows[(rows["regime"] == "zero-shot") & (rows["test_task"] == TASKS[0])]
+    assert zero_shot["train_tasks"].tolist() == [TASKS[1]]
+    for draw in ("scrambled_s", "permuted_W", "random_W"):
+        assert set(rows[rows["regime"] == draw]["draw"]) == {0, 1}
+    assert (rows["cpr_low"] <= rows["cpr_high"]).all()
+    assert (rows["n"] == 6).all()
+    assert study.missing == []
+
+
+def test_rows_are_what_plain_calls_give(study):
+    """A gold circuit's row against attribute and evaluate, called by hand."""
+    from dfa_tl import attribute
+
+    target = load_model("toy-large")
+    gold = attribute(target, load_task(TASKS[0], n=8, seed=0), "nap", batch_size=32, progress=False)
+    test = load_task(TASKS[0], split="test", n=6, seed=0)
+    curve = evaluate(target, test, gold, ks=MIB_KS, batch_size=32, progress=False)
+    rows = study.frame()
+    row = rows[(rows["regime"] == "gold") & (rows["test_task"] == TASKS[0])].iloc[0]
+    assert row["cpr"] == pytest.approx(curve.cpr, abs=1e-5)
+    assert row["m_clean"] == pytest.approx(curve.clean.mean(), abs=1e-4)
+    saved = study.scores(PAIR.name, TASKS[0], "nap")[f"gold||{TASKS[0]}|8|0"]
+    torch.testing.assert_close(saved.values, gold.values)
+    again = study.curves(PAIR.name, TASKS[0], "nap")[f"gold||{TASKS[0]}|8|0"]
+    assert again.cpr == pytest.approx(row["cpr"], abs=1e-12)
+
+
+def test_costs_are_the_passes_that_are_made(study, monkeypatch):
+    from dfa_tl import align, attribute
+    from dfa_tl.models.wrapper import NodeModel
+
+    model, counted = load_model("toy-small"), {"forward": 0}
+    plain = NodeModel.last_logits
+
+    def counting(self, tokens, *rest):
+        counted["forward"] += len(tokens)
+        return plain(self, tokens, *rest)
+
+    monkeypatch.setattr(NodeModel, "last_logits", counting)
+    data = load_task(TASKS[0], n=4)
+    for method in ("nap", "nap-ig-inputs", "nap-ig-activations"):
+        counted["forward"] = 0
+        scores = attribute(model, data, method, ig_steps=3, progress=False)
+        passes = attribution_passes(method, model.nodes, 3, "counterfactual")
+        assert counted["forward"] == 4 * passes.forward, method
+    counted["forward"] = 0
+    config = AlignmentConfig(epochs=2)
+    align({"any": scores}, model, {"any": data}, config, progress=False)
+    assert counted["forward"] == 4 * training_passes(2).forward
+    rows = study.frame()
+    zero_shot = rows[(rows["regime"] == "zero-shot")].iloc[0]
+    assert zero_shot["pair_target_forward"] == 8 * 2
+    assert zero_shot["task_target_forward"] == 0
+    assert zero_shot["task_source_forward"] == zero_shot["pair_source_forward"] == 8 * 2
+
+
+def test_a_second_run_does_nothing(study, monkeypatch):
+    monkeypatch.setattr("dfa_tl.study.run.do", None)
+    again = run_study(SMALL, study.folder, progress=False)
+    pd.testing.assert_frame_equal(again.frame(), study.frame())
+    loaded = StudyResults.load(study.folder)
+    assert loaded.config == SMALL
+    pd.testing.assert_frame_equal(loaded.frame(), study.frame())
+
+
+def test_tables(study, tmp_path):
+    tables = study.tables()
+    assert set(tables) == set(
+        "leaderboard ablations scaling cross_task sensitivity structure source_effect worth".split()
+    )
+    leaderboard = tables["leaderboard"].frame
+    means = study.frame()
+    gold = means[(means["regime"] == "gold")].set_index("test_task")["cpr"]
+    row = leaderboard[leaderboard["setting"] == "Gold"].iloc[0]
+    assert row["average"] == pytest.approx(gold.mean())
+    effect = tables["source_effect"].frame
+    assert (effect["difference"] == effect["zero-shot"] - effect["uniform_s"]).all()
+    assert (effect["p (Holm)"] >= effect["p"]).all()
+    worth = tables["worth"].frame
+    for _, line in worth.iterrows():
+        sizes = {int(name.split()[-1]): line[name] for name in line.index if name[:3] == "CPR"}
+        enough = [size for size, cpr in sizes.items() if cpr >= line["zero-shot"]]
+        needed = line["pairs needed"]
+        assert (needed is pd.NA) if not enough else needed == min(enough)
+    for name, content in texts(study, tmp_path).items():
+        assert content, name
+    markdown = tables["leaderboard"].to_markdown()
+    assert "| DFA (zero-shot) |" in markdown
+    assert r"\bottomrule" in tables["worth"].to_latex()
+
+
+def test_views_are_varied_one_at_a_time(tmp_path):
+    config = replace(
+        TINY, protocols=("nodes", "mib"), rankings=("signed", "absolute"),
+        metrics=("logit_diff", "kl"), grids=("mib", "linear"),
+    )  # fmt: skip
+    rows = run_study(config, tmp_path, progress=False).frame()
+    ways = rows[["protocol", "ranking", "metric"]].drop_duplicates()
+    assert len(ways) == 4
+    assert set(rows["grid"]) == {"mib", "linear"}
+    by_draw = rows[rows["regime"] == "random_W"].groupby("draw")["metric"].nunique()
+    assert by_draw.to_dict() == {0: 2, 1: 1}
+
+
+def test_a_chain_composes_its_alignments(tmp_path):
+    chain = PairSpec("toy-small", "toy-large", via="toy-small")
+    config = replace(TINY, pairs=(chain,), controls=("permuted_W", "uniform_s"), draws=1)
+    results = run_study(config, tmp_path, progress=False)
+    assert not results.failures
+    scores = results.scores(chain.name, TASKS[0], "nap")
+    assert len(scores[f"zero-shot|default|{TASKS[1]}|8|0"].nodes) == 42
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": (1,)},
+        {"train_pairs": 7},
+        {"test_pairs": 5},
+        {"methods": ("nap-ig-inputs",)},
+        {"variants": {"default": AlignmentConfig(epochs=2)}},
+        {"ablation": "zero"},
+        {"dtype": "bfloat16"},
+        {"resamples": 101},
+    ],
+)
+def test_a_changed_setting_makes_new_jobs(tiny, change):
+    changed = replace(TINY, **change)
+    assert missing_jobs(TINY, tiny.folder) == []
+    assert any(job.kind == "evaluate" for job in missing_jobs(changed, tiny.folder))
+
+
+def test_another_model_under_the_same_name_makes_new_jobs(tiny, monkeypatch):
+    monkeypatch.setattr("dfa_tl.study.models._folder_hash", lambda folder: "other")
+    assert len(missing_jobs(TINY, tiny.folder)) == len(results_of(tiny))
+
+
+def test_what_does_not_decide_results_is_left_out(tiny):
+    assert missing_jobs(replace(TINY, batch_size=3, device="cpu"), tiny.folder) == []
+
+
+def copied(results: StudyResults, folder: Path) -> StudyResults:
+    import shutil
+
+    shutil.copytree(results.folder, folder)
+    return StudyResults.load(folder)
+
+
+def test_damaged_results_are_done_again(tiny, tmp_path):
+    results = copied(tiny, tmp_path / "copy")
+    before = texts(tiny, tmp_path / "before")
+    rng = random.Random(0)
+    damaged = 0
+    for folder in results_of(results):
+        file = rng.choice(sorted(folder.iterdir()))
+        content = bytearray(file.read_bytes())
+        how = rng.randrange(4)
+        if how == 0:
+            file.write_bytes(content[: len(content) // 2])
+        elif how == 1 and file.name != "manifest.json":
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            file.write_bytes(content)
+        elif how == 2:
+            file.unlink()
+        else:
+            continue
+        damaged += 1
+    assert damaged > 3
+    assert len(StudyResults.load(results.folder).missing) == damaged
+    again = run_study(TINY, results.folder, progress=False)
+    assert again.missing == []
+    assert texts(again, tmp_path / "after") == before
+
+
+def test_a_damaged_need_is_never_read(tiny, tmp_path):
+    results = copied(tiny, tmp_path / "copy")
+    job = next(job for group in results.groups for job in group.jobs if job.kind == "align")
+    store = store_module.Store(results.folder)
+    file = store.path(job) / "alignment.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(FileFormatError, match=r"missing, truncated or altered; run the study"):
+        work_module.load(job, store)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tiny, tmp_path):
+    """A process killed again and again, then left alone: the tables are the undisturbed ones."""
+    settings, folder = tmp_path / "study.yaml", tmp_path / "killed"
+    settings.write_text(yaml.safe_dump(TINY.to_dict()))
+    script = Path(__file__).with_name("study_killed.py")
+    rng, kills = random.Random(1), 0
+    for _ in range(20):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(settings), str(folder)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # imports are done and jobs begin
+        try:
+            process.wait(rng.uniform(0.0, 2.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        process.stdout.close()
+        process.wait()
+        assert process.returncode in (0, -signal.SIGKILL)
+        if kills >= int(os.environ.get("DFA_TL_KILLS", "3")):
+            break
+    assert kills
+    again = run_study(TINY, folder, progress=False)
+    assert texts(again, tmp_path / "after") == texts(tiny, tmp_path / "before")
+
+
+def test_disk_full(tmp_path, monkeypatch):
+    """The disk fills at some write: the error says so, and nothing half-written counts."""
+    left = [9]
+    plain = os.fsync
+
+    def full(handle):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        run_study(TINY, tmp_path / "full", progress=False)
+    monkeypatch.setattr(os, "fsync", plain)
+    partial = StudyResults.load(tmp_path / "full")
+    assert len(partial.missing) > 0
+    assert not list((tmp_path / "full" / ".aside").iterdir())
+    again = run_study(TINY, tmp_path / "full", progress=False)
+    assert again.missing == []
+
+
+def test_two_runs_on_one_folder(tiny, tmp_path):
+    folder = tmp_path / "shared"
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run_study, TINY, folder, None, False) for _ in range(2)]
+        both = [run.result() for run in runs]
+    before = texts(tiny, tmp_path / "before")
+    for number, results in enumerate(both):
+        assert not results.failures
+        assert texts(results, tmp_path / f"{number}") == before
+    assert not list((folder / ".aside").iterdir())
+
+
+def test_a_failing_job_is_tried_twice_and_reported(tiny, tmp_path, monkeypatch):
+    calls = []
+    plain = work_module.WORK["align"]
+
+    def failing(job, store):
+        if job.settings["tasks"] == [TASKS[0]] and job.settings["scores"] == "attributed":
+            calls.append(job)
+            raise RuntimeError("the lights went out")
+        return plain(job, store)
+
+    monkeypatch.setitem(work_module.WORK, "align", failing)
+    results = run_study(TINY, tmp_path / "failing", progress=False)
+    assert len(calls) == 2
+    kinds = {failure.job.split("(")[0]: failure for failure in results.failures}
+    assert set(kinds) == {"align", "evaluate"}
+    assert "the lights went out" in kinds["align"].traceback
+    assert "left out: it needs align" in kinds["evaluate"].traceback
+    rows = results.frame()
+    assert set(rows[rows["method"] == "nap"]["test_task"]) == {TASKS[0]}  # trained on the other
+    monkeypatch.undo()
+    mended = run_study(TINY, tmp_path / "failing", progress=False)
+    assert texts(mended, tmp_path / "a") == texts(tiny, tmp_path / "b")
+
+
+def test_a_job_that_fails_once_is_done(tmp_path, monkeypatch):
+    plain, failed = work_module.WORK["attribute"], []
+
+    def once(job, store):
+        if not failed:
+            failed.append(job)
+            raise RuntimeError("once")
+        return plain(job, store)
+
+    monkeypatch.setitem(work_module.WORK, "attribute", once)
+    results = run_study(TINY, tmp_path, progress=False)
+    assert failed
+    assert not results.failures
+    assert results.missing == []
+
+
+@pytest.mark.slow
+def test_process_pool(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        results = run_study(TINY, tmp_path / "pool", pool, progress=False)
+    assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
+
+
+def _die() -> None:
+    os._exit(1)
+
+
+@pytest.mark.slow
+def test_a_killed_worker(tiny, tmp_path, monkeypatch):
+    """The pool breaks for good; what it left is done here."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_die)
+        results = run_study(TINY, tmp_path / "broken", pool, progress=False)
+    assert not results.failures
+    assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_dask(tiny, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c,
+        distributed.Client(c) as client,
+    ):
+        # One of the two workers is killed while the study runs: Dask gives its work to another.
+        victim = min(client.run(os.getpid).values())
+        timer = threading.Timer(2.0, os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        results = run_study(TINY, tmp_path / "dask", client.get_executor(), progress=False)
+    assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_submitit(tiny, tmp_path):
+    submitit = pytest.importorskip("submitit")
+    executor: Executor = submitit.AutoExecutor(tmp_path / "logs", cluster="local")
+    results = run_study(TINY, tmp_path / "submitit", executor, progress=False)
+    assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
+
+
+def test_config_round_trips_through_yaml(tmp_path):
+    config = replace(
+        SMALL, pairs=(PAIR, PairSpec("toy-large", "toy-small")), relations={"ioi": ("mcqa",)}
+    )
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(config.to_dict()))
+    assert StudyConfig.from_yaml(file) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": ("chess",)}, "tasks: 'chess' is unknown"),
+        ({"methods": ()}, "methods: give at least one"),
+        ({"seeds": (0, 0)}, "seeds: give at least one value, each once"),
+        ({"train_pairs": 0}, "train_pairs=0"),
+        ({"pairs": ()}, "at least one pair"),
+        ({"test_split": "train"}, "choose test or validation"),
+        ({"variants": {}}, "at least one alignment"),
+        ({"variants": {"a": AlignmentConfig(seed=3)}}, "the seed is the study's"),
+        ({"variants": {"a": {"epoch": 3}}}, "epoch"),
+        ({"pairs": [{"source": "a"}]}, "a pair is"),
+    ],
+)
+def test_a_config_that_makes_no_sense(change, message, unchecked):
+    with pytest.raises(ConfigError, match=message):
+        replace(SMALL, **change)
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(ConfigError, match=r"unknown settings \['taskz'\]"):
+        StudyConfig.from_dict({"pairs": [{"source": "a", "target": "b"}], "taskz": ["ioi"]})
+
+
+def test_no_study_in_the_folder(tmp_path):
+    with pytest.raises(FileFormatError, match="does not describe a study"):
+        StudyResults.load(tmp_path)
+
+
+def test_nothing_is_pickled(study):
+    suffixes = {path.suffix for path in study.folder.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+    file = next(study.folder.rglob("scores.safetensors"))
+    assert isinstance(NodeScores.load(file), NodeScores)
