@@ -14,7 +14,6 @@ from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import Node, NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.tasks.pairs import PairDataset, PromptPair
 from dfa_tl.tasks.registry import load_task
 
@@ -32,10 +31,7 @@ __all__ = [
     "NodeScores",
     "NodeSet",
     "PairDataset",
-    "PairSpec",
     "PromptPair",
-    "StudyConfig",
-    "StudyResults",
     "align",
     "attribute",
     "controls",
@@ -44,6 +40,5 @@ __all__ = [
     "evaluate_many",
     "load_model",
     "load_task",
-    "run_study",
 ]
 __version__ = "0.1.0"
