@@ -38,5 +38,13 @@ class FileFormatError(DFAError, ValueError):
     """A file that is truncated, altered, or not of the expected format."""
 
 
+class FileWriteError(DFAError, OSError):
+    """A file that cannot be written: disk full, no permission, a folder of that name."""
+
+
+class HubError(DFAError, OSError):
+    """A repository on the Hugging Face hub that cannot be read or written."""
+
+
 class OutOfMemoryError(DFAError, MemoryError):
     """Not even a single pair fits in memory."""

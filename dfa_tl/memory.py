@@ -24,7 +24,8 @@ from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.tracking import peak_of
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
-from dfa_tl.tasks.pairs import PairDataset, TokenPairs
+from dfa_tl.tasks.batches import TokenPairs
+from dfa_tl.tasks.pairs import PairDataset
 
 JOBS = (*METHODS, "evaluate", "align")
 

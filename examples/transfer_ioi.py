@@ -31,7 +31,7 @@ from dfa_tl import (
 )
 from dfa_tl.errors import DataError
 from dfa_tl.tasks import TASKS
-from dfa_tl.viz import faithfulness_curves
+from dfa_tl.viz import faithfulness_curves, save_figure
 
 TRAIN_PAIRS, TEST_PAIRS = 96, 96
 
@@ -113,8 +113,7 @@ def main() -> None:
     title = f"{source.name} to {target.name}: {arguments.method}, {len(test)} test pairs"
     figure = faithfulness_curves({task: curves}, title=title)
     figure.update_layout(width=900, height=600)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.write_html(arguments.out, include_plotlyjs=True)
+    save_figure(figure, arguments.out)
     print(f"figure: {arguments.out}, {time.perf_counter() - began:.0f} s in all")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,7 @@ from jaxtyping import config, install_import_hook
 
 with install_import_hook("dfa_tl", "typecheck.checked"):
     import dfa_tl
+    import dfa_tl.viz
 
 import pytest
 import torch
@@ -22,10 +25,19 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from dfa_tl import NodeModel, PairDataset, load_model
 from dfa_tl.models.bundled.train import build_tokenizer
 from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.patterns import attention_patterns
+from dfa_tl.study import StudyResults
+from families_table import (  # noqa: F401  (hooks of pytest)
+    pytest_addoption,
+    pytest_configure,
+    pytest_runtest_logreport,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+)
 from oracle import Oracle, Pairs
 from tiny_models import random_pairs, tiny_model
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 class Case(NamedTuple):
@@ -103,3 +115,29 @@ def toy_small() -> NodeModel:
 @pytest.fixture(scope="session")
 def toy_large() -> NodeModel:
     return load_model("toy-large")
+
+
+@pytest.fixture(scope="session")
+def small_studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
+    """The studies of `small_studies.py`."""
+    folder = tmp_path_factory.mktemp("studies")
+    script = Path(__file__).with_name("small_studies.py")
+    subprocess.run([sys.executable, script, folder], check=True)
+    return {name: StudyResults.load(folder / name) for name in ("small", "hostile")}
+
+
+@pytest.fixture(scope="session")
+def report_files(
+    small_studies: dict[str, StudyResults], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Their reports; that of `small` has attention views."""
+    folder = tmp_path_factory.mktemp("reports")
+    pair = dfa_tl.load_task("ioi", n=1, split="test").pairs[0]
+    patterns = attention_patterns(load_model("toy-small"), pair, ["a2.h2", "a0.h0"])
+    return {
+        name: results.report(
+            folder / f"{name}.html",
+            attention={"heads of toy-small": patterns} if name == "small" else {},
+        )
+        for name, results in small_studies.items()
+    }

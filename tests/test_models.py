@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from importlib.metadata import version
@@ -10,11 +9,12 @@ import torch
 from torch import nn
 
 from dfa_tl import NodeModel, PairDataset, align, attribute, evaluate, load_model
-from dfa_tl.errors import DFAError, FileFormatError, HookError, ModelError
+from dfa_tl.errors import FileFormatError, HookError, ModelError
 from dfa_tl.models.interventions import capture, hooked, interpolate, replace, site_weights
 from dfa_tl.models.loading import BUNDLED_FOLDER
 from dfa_tl.models.wrapper import Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site, node_sites
+from hooked_models import hooked_transformer
 from tiny_models import KINDS, tiny_model
 
 
@@ -257,38 +257,6 @@ def test_bundled_weights_are_checked(tmp_path, monkeypatch):
             load_model("toy-small")
 
 
-def test_truncated_weights_of_a_folder(tmp_path, save_tiny):
-    folder = tmp_path / "cut"
-    shutil.copytree(save_tiny("gpt2"), folder)
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(DFAError, match=r"could not be loaded|cannot be read"):
-        load_model(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("toy-medium", "no model 'toy-medium': expected .* toy-small, toy-large"),
-        ("./nowhere", "no model './nowhere'"),
-        ("nobody/nothing", "could not be loaded .* needs the network or a filled cache"),
-    ],
-)
-def test_unknown_models(name, message):
-    with pytest.raises(ModelError, match=message):
-        load_model(name)
-
-
-def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(ModelError, match=r"there is no config\.json"):
-        load_model(tmp_path)
-
-
-def test_not_a_transformer_lens_model():
-    with pytest.raises(ModelError, match="expected a HookedTransformer or TransformerBridge"):
-        load_model(nn.Linear(2, 2))
-
-
 def test_a_model_without_mlps(llama):
     class Headless(nn.Module):
         def __init__(self):
@@ -298,45 +266,6 @@ def test_a_model_without_mlps(llama):
 
     with pytest.raises(ModelError, match=r"no hook point blocks\.0\.hook_mlp_out"):
         NodeModel(Headless())
-
-
-def test_unsupported_architecture(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet"}))
-    with pytest.raises(ModelError, match="could not be loaded"):
-        load_model(tmp_path)
-
-
-def hooked_transformer(hf):
-    """A TransformerLens 3 `HookedTransformer` with the weights of a Hugging Face Llama."""
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
-    from transformer_lens.pretrained.weight_conversions import convert_llama_weights
-
-    c = hf.config
-    cfg = HookedTransformerConfig(
-        n_layers=c.num_hidden_layers,
-        d_model=c.hidden_size,
-        n_ctx=c.max_position_embeddings,
-        d_head=c.hidden_size // c.num_attention_heads,
-        n_heads=c.num_attention_heads,
-        n_key_value_heads=c.num_key_value_heads,
-        d_mlp=c.intermediate_size,
-        d_vocab=c.vocab_size,
-        act_fn="silu",
-        normalization_type="RMS",
-        positional_embedding_type="rotary",
-        rotary_dim=c.hidden_size // c.num_attention_heads,
-        rotary_adjacent_pairs=False,
-        rotary_base=10000,
-        final_rms=True,
-        gated_mlp=True,
-        eps=c.rms_norm_eps,
-        original_architecture="LlamaForCausalLM",
-        device="cpu",
-        seed=None,
-    )
-    model = HookedTransformer(cfg)
-    model.load_state_dict(convert_llama_weights(hf, cfg), strict=False)
-    return model.eval()
 
 
 @pytest.mark.skipif(

@@ -61,6 +61,17 @@ def test_save_and_load(tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["s.safetensors"]
 
 
+def test_nodes_without_a_score(tmp_path):
+    some = NodeScores(NODES, torch.ones(8), unscored=("m1", "a0.h1", "m1"))
+    assert some.unscored == ("a0.h1", "m1")
+    assert some.values.tolist() == [1, 0, 1, 1, 1, 1, 1, 0]
+    some.save(tmp_path / "s.safetensors")
+    assert NodeScores.load(tmp_path / "s.safetensors").unscored == ("a0.h1", "m1")
+    # What is not used may be anything, as in another tool's file.
+    nan = torch.tensor([float("nan"), 1, 1, 1, 1, 1, 1, 1])
+    assert NodeScores(NODES, nan, unscored=("a0.h0",))["a0.h0"] == 0
+
+
 def test_bad_scores():
     with pytest.raises(ScoresError, match="expected one score for each of 8 nodes"):
         NodeScores(NODES, torch.zeros(7))

@@ -15,16 +15,16 @@ from scipy.integrate import trapezoid
 from dfa_tl import FaithfulnessCurve, NodeScores, NodeSet
 from dfa_tl.errors import ConfigError, DataError, NumericsError, ScoresError
 from dfa_tl.evaluation import statistics
+from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
+from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.evaluation.statistics import (
     Bootstrap,
     Interval,
     cmd_interval,
     cpr_difference_interval,
-    cpr_difference_p_value,
     cpr_interval,
-    holm,
-    recovery,
-    seed_spread,
+    mean_cpr_difference_interval,
 )
 from dfa_tl.evaluation.structure import (
     layer_profile,
@@ -250,6 +250,28 @@ def test_a_curve_does_not_differ_from_itself(curve):
     assert cpr_difference_interval(curve, curve) == Interval(0.0, 0.0, 0.0)
     assert cpr_difference_p_value(curve, curve) == 1.0
     assert cpr_difference_p_value(curve, curve, resamples=50) == 1.0
+
+
+def test_interval_of_a_mean_over_tasks_is_that_of_a_loop(two_curves, rng):
+    clean, corrupt = runs(20, rng)
+    fewer = curve_of(clean, corrupt, rng), curve_of(clean, corrupt, rng, shape=(0, 0.5, 0.7, 1))
+    values = []
+    for number, (first, second) in enumerate([two_curves, fewer]):
+        n = len(first.clean)
+        drawn = np.random.default_rng(8 + number).integers(n, size=(300, n))
+        values.append([take(first, pairs).cpr - take(second, pairs).cpr for pairs in drawn])
+    means = [sum(each) / 2 for each in zip(*values, strict=True)]
+    result = mean_cpr_difference_interval([two_curves, fewer], Bootstrap(resamples=300, seed=8))
+    assert (result.low, result.high) == pytest.approx(looped_limits(means, 20, 0.95))
+    assert result.estimate == pytest.approx(
+        np.mean([first.cpr - second.cpr for first, second in (two_curves, fewer)])
+    )
+
+
+def test_interval_of_a_mean_over_one_task_is_that_tasks(two_curves):
+    assert mean_cpr_difference_interval([two_curves]) == cpr_difference_interval(*two_curves)
+    with pytest.raises(DataError, match="at least one couple"):
+        mean_cpr_difference_interval([])
 
 
 def test_pairing_narrows_the_interval(rng):

@@ -18,13 +18,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy import stats
 
-from dfa_tl import AlignmentConfig, NodeScores, evaluate, load_model, load_task
+from dfa_tl import AlignmentConfig, NodeScores, PairDataset, evaluate, load_model, load_task
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.grids import MIB_KS
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import store as store_module
 from dfa_tl.study import work as work_module
+from dfa_tl.study.circuits import seed_of
 from dfa_tl.study.config import CONTROLS, REGIMES
 from dfa_tl.study.cost import attribution_passes, training_passes
 from dfa_tl.study.run import missing_jobs
@@ -153,7 +155,8 @@ def test_a_second_run_does_nothing(study, monkeypatch):
 def test_tables(study, tmp_path):
     tables = study.tables()
     assert set(tables) == set(
-        "leaderboard ablations scaling cross_task sensitivity structure source_effect worth".split()
+        "leaderboard ablations overall source_effect scaling cross_task sensitivity structure "
+        "worth".split()
     )
     leaderboard = tables["leaderboard"].frame
     means = study.frame()
@@ -163,6 +166,14 @@ def test_tables(study, tmp_path):
     effect = tables["source_effect"].frame
     assert (effect["difference"] == effect["zero-shot"] - effect["uniform_s"]).all()
     assert (effect["p (Holm)"] >= effect["p"]).all()
+    overall = tables["overall"].frame.set_index("against")
+    assert set(overall.index) == {"gold", *CONTROLS}
+    assert overall["difference"]["uniform_s"] == pytest.approx(effect["difference"].mean())
+    assert overall["better"]["uniform_s"] == (effect["difference"] > 0).sum()
+    half = stats.t.ppf(0.975, 1) * effect["difference"].std() / 2**0.5
+    limits = [overall["tasks low"]["uniform_s"], overall["tasks high"]["uniform_s"]]
+    middle = effect["difference"].mean()
+    assert limits == pytest.approx([middle - half, middle + half])
     worth = tables["worth"].frame
     for _, line in worth.iterrows():
         sizes = {int(name.split()[-1]): line[name] for name in line.index if name[:3] == "CPR"}
@@ -176,9 +187,20 @@ def test_tables(study, tmp_path):
     assert r"\bottomrule" in tables["worth"].to_latex()
 
 
+def test_sd_is_over_seeds_of_the_average_over_tasks(tmp_path):
+    results = run_study(replace(TINY, seeds=(0, 1)), tmp_path, progress=False)
+    table = results.leaderboard().frame.set_index("setting")
+    rows = results.frame()
+    zero_shot = rows[rows["regime"] == "zero-shot"]
+    by_hand = [zero_shot[zero_shot["seed"] == seed]["cpr"].mean() for seed in (0, 1)]
+    assert table["sd"]["DFA (zero-shot)"] == pytest.approx(pd.Series(by_hand).std())
+    assert table["average"]["DFA (zero-shot)"] == pytest.approx(sum(by_hand) / 2)
+
+
 def test_views_are_varied_one_at_a_time(tmp_path):
     config = replace(
-        TINY, protocols=("nodes", "mib"), rankings=("signed", "absolute"),
+        TINY, tasks=TASKS[:1], regimes=("in-distribution",), controls=("random_W",),
+        protocols=("nodes", "mib"), rankings=("signed", "absolute"),
         metrics=("logit_diff", "kl"), grids=("mib", "linear"),
     )  # fmt: skip
     rows = run_study(config, tmp_path, progress=False).frame()
@@ -190,12 +212,33 @@ def test_views_are_varied_one_at_a_time(tmp_path):
 
 
 def test_a_chain_composes_its_alignments(tmp_path):
-    chain = PairSpec("toy-small", "toy-large", via="toy-small")
+    chain = PairSpec("toy-small", "toy-large", via=("toy-small",))
     config = replace(TINY, pairs=(chain,), controls=("permuted_W", "uniform_s"), draws=1)
     results = run_study(config, tmp_path, progress=False)
     assert not results.failures
     scores = results.scores(chain.name, TASKS[0], "nap")
     assert len(scores[f"zero-shot|default|{TASKS[1]}|8|0"].nodes) == 42
+
+
+def test_bootstrapped_source_vectors(tmp_path):
+    """W trained on several vectors per task, each of pairs drawn with replacement."""
+    from dfa_tl import align, attribute
+
+    variants = {"two": AlignmentConfig(epochs=1, source_vectors=2)}
+    config = replace(TINY, tasks=TASKS, controls=(), variants=variants)
+    results = run_study(config, tmp_path, progress=False)
+    source, target = load_model("toy-small"), load_model("toy-large")
+    pairs, vectors = load_task(TASKS[1], n=8, seed=0), []
+    for vector in range(2):
+        rng = random.Random(seed_of("vector", 0, vector))
+        rows = rng.choices(range(8), k=8)
+        drawn = PairDataset(tuple(pairs.pairs[row] for row in rows), name=TASKS[1])
+        vectors.append(attribute(source, drawn, "nap", batch_size=32, progress=False))
+    plain = AlignmentConfig(epochs=1)
+    W = align({TASKS[1]: vectors}, target, {TASKS[1]: pairs}, plain, progress=False)
+    known = attribute(source, load_task(TASKS[0], n=8, seed=0), "nap", progress=False)
+    found = results.scores(PAIR.name, TASKS[0], "nap")[f"zero-shot|two|{TASKS[1]}|8|0"]
+    torch.testing.assert_close(found.values, W.transfer(known).values, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -441,13 +484,24 @@ def test_config_round_trips_through_yaml(tmp_path):
         ({"test_split": "train"}, "choose test or validation"),
         ({"variants": {}}, "at least one alignment"),
         ({"variants": {"a": AlignmentConfig(seed=3)}}, "the seed is the study's"),
-        ({"variants": {"a": {"epoch": 3}}}, "epoch"),
-        ({"pairs": [{"source": "a"}]}, "a pair is"),
+        ({"pairs": ({"source": "a", "target": "b"},)}, "expected PairSpec"),
     ],
 )
 def test_a_config_that_makes_no_sense(change, message, unchecked):
     with pytest.raises(ConfigError, match=message):
         replace(SMALL, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"variants": {"a": {"epoch": 3}}}, "epoch"),
+        ({"pairs": [{"source": "a"}]}, "a pair is"),
+    ],
+)
+def test_settings_that_make_no_sense(change, message):
+    with pytest.raises(ConfigError, match=message):
+        StudyConfig.from_dict(SMALL.to_dict() | change)
 
 
 def test_unknown_settings_are_named():

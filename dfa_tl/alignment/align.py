@@ -32,10 +32,12 @@ from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import interpolate, site_weights
+from dfa_tl.models.solved import warn_if_unsolved
 from dfa_tl.models.wrapper import NodeModel
-from dfa_tl.scores import NodeScores, check_nodes
+from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import kl_divergence
-from dfa_tl.tasks.pairs import PairBatch, PairDataset
+from dfa_tl.tasks.pairs import PairDataset
 
 
 class SourceVector(NamedTuple):
@@ -89,15 +91,16 @@ def align(
     settings = config or AlignmentConfig()
     vectors = _checked_vectors(scores, data)
     first = next(iter(vectors.values()))[0]
-    inputs = {
-        task: [_source_vector(each, target, settings) for each in several]
-        for task, several in vectors.items()
-    }
-    generator = torch.Generator().manual_seed(settings.seed)
-    parameters = initial_map(first.nodes, target.nodes, settings, generator, target.device)
-    history = train(
-        parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
-    )
+    with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
+        inputs = {
+            task: [_source_vector(each, target, settings) for each in several]
+            for task, several in vectors.items()
+        }
+        generator = torch.Generator().manual_seed(settings.seed)
+        parameters = initial_map(first.nodes, target.nodes, settings, generator, target.device)
+        history = train(
+            parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
+        )
     return Alignment(
         W=parameters.weights.W,
         source=first.nodes,
@@ -107,6 +110,7 @@ def align(
         provenance={
             "source": first.provenance.get("model", "source"),
             "target": target.name,
+            "architecture": target.architecture,
             "tasks": list(vectors),
             "pairs": {task: len(pairs) for task, pairs in data.items()},
             "vectors": {task: len(several) for task, several in vectors.items()},
@@ -133,6 +137,10 @@ def train(
         batches = _batches(target, data, settings.batch_size)
         clean_runs = CleanRuns(target, len(batches), cache)
         halving = Halving()
+        for task in data:
+            of_task = [batch for name, batch in batches if name == task]
+            steps = settings.epochs * len(of_task)
+            warn_if_unsolved(target, of_task[0], task, steps, halving)
         n_steps = settings.epochs * len(batches)
         with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
             for _ in range(settings.epochs):
@@ -256,4 +264,5 @@ def _checked_vectors(
     nodes = next(iter(vectors.values()))[0].nodes
     for vector in (each for several in vectors.values() for each in several):
         check_nodes(vector, nodes, "the first task's source model")
+        check_scored(vector)
     return vectors

@@ -15,16 +15,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl import display
+from dfa_tl.alignment import stored
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
-from dfa_tl.files import load_tensors, save_tensors
+from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.files import MAX_BYTES, load_tensors, save_tensors
+from dfa_tl.hub import OnHub
 from dfa_tl.nodes import NodeSet
-from dfa_tl.scores import NodeScores, check_nodes
+from dfa_tl.scores import NodeScores, check_nodes, check_scored
 
 
 def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
@@ -47,39 +51,7 @@ def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"
 
 
 @dataclass(frozen=True, eq=False)
-class AlignmentHistory:
-    """What happened at each training step.
-
-    Attributes:
-        loss: KL plus lambda times the mean mask, plus the weighted profile penalty if there is one.
-        kl: KL(P_clean || P_intervened), mean over the batch, in nats.
-        mean_mask: Mean of the mask over the target's nodes.
-        tasks: The step's task.
-    """
-
-    loss: Float[Tensor, " step"]
-    kl: Float[Tensor, " step"]
-    mean_mask: Float[Tensor, " step"]
-    tasks: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per step: `step`, `task`, `loss`, `kl`, `mean_mask`."""
-        return pd.DataFrame(
-            {
-                "step": range(len(self)),
-                "task": self.tasks,
-                "loss": self.loss.numpy(),
-                "kl": self.kl.numpy(),
-                "mean_mask": self.mean_mask.numpy(),
-            }
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(OnHub):
     """A map between the nodes of two models.
 
     Attributes:
@@ -103,8 +75,13 @@ class Alignment:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     bias: Float[Tensor, " target"] | None = None
 
+    hub_file = "alignment.safetensors"
+    hub_patterns = ("alignment.safetensors",)
+    hub_limit = MAX_BYTES
+
     def __post_init__(self) -> None:
-        matrix = torch.as_tensor(self.W).detach().to("cpu", torch.float32).clone()
+        with torch.inference_mode(False):  # W may be used in training
+            matrix = torch.as_tensor(self.W).detach().to("cpu", torch.float32).clone()
         if matrix.shape != (len(self.source), len(self.target)):
             raise ConfigError(
                 f"W must be {len(self.source)} source by {len(self.target)} target nodes, got "
@@ -132,6 +109,7 @@ class Alignment:
             ScoresError: the scores are not of the source model's nodes.
         """
         check_nodes(scores, self.source, "the alignment's source model")
+        check_scored(scores)
         predicted = normalize(scores.values, self.config.normalization) @ self.W
         return NodeScores(
             nodes=self.target,
@@ -157,54 +135,73 @@ class Alignment:
         return AlignmentChain((self,)).then(other)
 
     def save(self, path: str | Path) -> None:
-        """Write W, bias, settings, history and provenance to a safetensors file."""
-        tensors = {"W": self.W}
-        metadata: dict[str, Any] = {
-            "source": [self.source.n_layers, self.source.n_heads],
-            "target": [self.target.n_layers, self.target.n_heads],
-            "config": asdict(self.config),
-            "provenance": dict(self.provenance),
-            "tasks": None,
-        }
-        if self.bias is not None:
-            tensors["bias"] = self.bias
-        if self.history is not None:
-            tensors |= {key: getattr(self.history, key) for key in ("loss", "kl", "mean_mask")}
-            metadata["tasks"] = list(self.history.tasks)
-        save_tensors(path, "alignment", tensors, metadata)
+        """Write W, bias, settings, history and provenance to a safetensors file.
+
+        Raises:
+            FileFormatError: the provenance is not JSON-able.
+            FileWriteError: the file cannot be written; what was there is as it was.
+        """
+        save_tensors(path, "alignment", *stored.pack(self))
 
     @classmethod
     def load(cls, path: str | Path) -> Alignment:
         """Read an alignment. Raises `FileFormatError` when the file does not hold a valid one."""
         tensors, metadata = load_tensors(path, "alignment")
         try:
-            history = None
-            if metadata["tasks"] is not None:
-                history = AlignmentHistory(
-                    tensors["loss"],
-                    tensors["kl"],
-                    tensors["mean_mask"],
-                    tuple(metadata["tasks"]),
-                )
-            return cls(
-                W=tensors["W"],
-                source=NodeSet(*metadata["source"]),
-                target=NodeSet(*metadata["target"]),
-                config=AlignmentConfig(**metadata["config"]),
-                history=history,
-                provenance=metadata["provenance"],
-                bias=tensors.get("bias"),
-            )
-        except (KeyError, TypeError, ConfigError, ScoresError) as error:
+            return cls(**stored.unpack(tensors, metadata))
+        except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} does not hold a valid alignment: {error}") from error
+
+    def _card_text(self) -> tuple[str, Mapping[str, Any]]:
+        return (
+            f"A linear map W from scores of {self.source} to scores of {self.target}: `transfer` "
+            "carries a circuit over, `mask` gives the soft mask that W was trained with.",
+            {"config": asdict(self.config), **self.provenance},
+        )
 
     def __repr__(self) -> str:
         trained = "untrained" if self.history is None else f"{len(self.history)} steps"
         return f"Alignment({len(self.source)} source x {len(self.target)} target nodes, {trained})"
 
+    def _repr_html_(self) -> str:
+        models = [str(self.provenance.get(key, key)) for key in ("source", "target")]
+        tasks = ", ".join(map(str, self.provenance.get("tasks", ())))
+        trained = [display.line("not trained")]
+        if self.history is not None and len(self.history):
+            first, final = (float(self.history.loss[step]) for step in (0, -1))
+            trained = [
+                display.sparkline(range(len(self.history)), self.history.loss.tolist(), "loss"),
+                display.line(
+                    f"loss by step, from {first:.3g} to {final:.3g}; mean mask at the end "
+                    f"{float(self.history.mean_mask[-1]):.2f}"
+                ),
+            ]
+        mean = reduce(
+            self.W.abs(),
+            "(source unit) (target other) -> target source",
+            "mean",
+            source=self.source.n_layers,
+            target=self.target.n_layers,
+        )
+        return display.block(
+            display.shortened(f"Alignment {' -> '.join(models)}"),
+            [
+                f"{len(self.source)} source x {len(self.target)} target nodes",
+                f"{self.config.normalization} scores",
+                f"{self.config.initialization} start",
+                *([display.shortened(f"tasks {tasks}")] if tasks else []),
+            ],
+            display.heat_map(mean.tolist(), "mean |W| between layers of source and target"),
+            display.line(
+                "mean |W|: layers of the source across, of the target upwards; shaded by the "
+                f"square root, full at {float(mean.max()):.3g}"
+            ),
+            *trained,
+        )
+
 
 @dataclass(frozen=True, eq=False)
-class AlignmentChain:
+class AlignmentChain(OnHub):
     """Alignments one after the other: A to B, B to C, and so on.
 
     Each step normalises what the step before predicts, so a chain is not one W.
@@ -214,6 +211,10 @@ class AlignmentChain:
     """
 
     steps: tuple[Alignment, ...]
+
+    hub_file = "alignment_chain.safetensors"
+    hub_patterns = ("alignment_chain.safetensors",)
+    hub_limit = MAX_BYTES
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -255,3 +256,36 @@ class AlignmentChain:
         for step in self.steps[:-1]:
             scores = step.transfer(scores)
         return self.steps[-1].mask(scores)
+
+    def save(self, path: str | Path) -> None:
+        """Write every alignment of the chain, in order, to one safetensors file.
+
+        Raises:
+            FileFormatError: a provenance is not JSON-able.
+            FileWriteError: the file cannot be written; what was there is as it was.
+        """
+        save_tensors(path, "alignment-chain", *stored.pack_all(self.steps))
+
+    @classmethod
+    def load(cls, path: str | Path) -> AlignmentChain:
+        """Read a chain. Raises `FileFormatError` when the file does not hold a valid one."""
+        tensors, metadata = load_tensors(path, "alignment-chain")
+        try:
+            steps = stored.unpack_all(tensors, metadata)
+            return cls(tuple(Alignment(**step) for step in steps))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{path} does not hold a valid chain: {error}") from error
+
+    def _card_text(self) -> tuple[str, Mapping[str, Any]]:
+        return (
+            f"{len(self.steps)} linear maps one after the other, from scores of {self.source} to "
+            f"scores of {self.target}: `transfer` carries a circuit over.",
+            {"steps": [dict(step.provenance) for step in self.steps]},
+        )
+
+    def __repr__(self) -> str:
+        sizes = [len(self.source), *(len(step.target) for step in self.steps)]
+        return f"AlignmentChain({' -> '.join(map(str, sizes))} nodes)"
+
+    def _repr_html_(self) -> str:
+        return display.block(repr(self), [], *(step._repr_html_() for step in self.steps))

@@ -18,7 +18,7 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import node_sites
-from dfa_tl.tasks.pairs import PairBatch
+from dfa_tl.tasks.batches import PairBatch
 
 Cache = Literal["auto", "device", "host", "none"]
 

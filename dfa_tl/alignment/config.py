@@ -52,6 +52,9 @@ class AlignmentConfig:
                        - sum_i w(i, t) sum_{j in layer i} |s_j| / sum_j |s_j|)^2
 
             with s the raw source scores and w the depth-mean weights between layers.
+        source_vectors: Score vectors per task that a study trains W on, each attributed on a
+            bootstrap sample of the source pairs; 1 for the one of all pairs. `align` itself takes
+            as many as it is given.
         sparsity: Weight lambda of the mean mask in the loss.
         learning_rate: Adam's.
         epochs: Passes over the pairs of all tasks.
@@ -76,6 +79,7 @@ class AlignmentConfig:
     rank: int | None = None
     learned: Learned = "full"
     profile_penalty: float = 0.0
+    source_vectors: int = 1
 
     def __post_init__(self) -> None:
         for name, kinds in (
@@ -92,7 +96,7 @@ class AlignmentConfig:
         for name in ("sparsity", "profile_penalty"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 0")
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "source_vectors"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         self._check_parameters_of_W()
@@ -125,6 +129,7 @@ class AlignmentConfig:
             "rank": None,
             "learned": "full",
             "profile_penalty": 0.0,
+            "source_vectors": 1,
             **changes,
         }
         return cls(**settings)

@@ -29,7 +29,7 @@ from dfa_tl.alignment.parameters import FullWeights, LinearMap
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import NodeSet
-from dfa_tl.scores import NodeScores, check_nodes
+from dfa_tl.scores import NodeScores, check_nodes, check_scored
 from dfa_tl.tasks.pairs import PairDataset
 
 
@@ -119,16 +119,18 @@ def target_only(
     if not data:
         raise ConfigError("no tasks to train on: give pairs of at least one")
     settings = config or AlignmentConfig.paper()
-    mask = LinearMap(FullWeights(torch.zeros(1, len(target.nodes), device=target.device)))
-    one = SourceVector(torch.ones(1, device=target.device))
-    generator = torch.Generator().manual_seed(settings.seed)
-    inputs = {task: [one] for task in data}
-    train(mask, inputs, target, data, settings, generator, progress=progress)
+    with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
+        mask = LinearMap(FullWeights(torch.zeros(1, len(target.nodes), device=target.device)))
+        one = SourceVector(torch.ones(1, device=target.device))
+        generator = torch.Generator().manual_seed(settings.seed)
+        inputs = {task: [one] for task in data}
+        train(mask, inputs, target, data, settings, generator, progress=progress)
     return NodeScores(
         target.nodes,
         mask.weights.W[0],
         provenance={
             "model": target.name,
+            "architecture": target.architecture,
             "task": ", ".join(data),
             "method": "target_only",
             "pairs": {task: len(pairs) for task, pairs in data.items()},
@@ -223,6 +225,7 @@ def _standardised(scores: Mapping[str, NodeScores], side: str) -> Tensor:
     first = next(iter(scores.values()))
     for vector in scores.values():
         check_nodes(vector, first.nodes, f"the first task's {side} model")
+        check_scored(vector)
     return torch.stack([normalize(vector.values, "centered") for vector in scores.values()])
 
 

@@ -14,15 +14,17 @@ from tqdm.auto import tqdm
 from dfa_tl.attribution.exact import exact
 from dfa_tl.attribution.gradients import PairScores
 from dfa_tl.attribution.ig_activations import nap_ig_activations
-from dfa_tl.attribution.nap import nap
+from dfa_tl.attribution.nap import nap, nap_at_corrupt
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
+from dfa_tl.models.solved import warn_if_unsolved
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
+from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, kl, logit_diff
-from dfa_tl.tasks.pairs import PairBatch, PairDataset
+from dfa_tl.tasks.pairs import PairDataset
 
 Method = Callable[[NodeModel, PairBatch, AblatedValues, Metric, int], PairScores]
 
@@ -49,10 +51,13 @@ def attribute(
     ig_steps: int = 5,
     ablation: str = "counterfactual",
     metric: Metric = logit_diff,
+    at: str = "clean",
     batch_size: int = 16,
     progress: bool = True,
 ) -> NodeScores:
     """Score every node of `model` on the pairs of `data`.
+
+    The formulas stand in `dfa_tl.attribution.nap`, `ig_activations` and `exact`.
 
     Args:
         model: The model; it is as it was afterwards, also when an error is raised.
@@ -62,6 +67,10 @@ def attribute(
         ablation: What a left-out node's activation becomes: `counterfactual`, `zero`, `mean` or
             `mean-positional` (`nap-ig-inputs` takes only the first).
         metric: What is attributed; see `dfa_tl.tasks.metrics`.
+        at: The run at which `nap` takes the gradient:
+            `clean`, score = (a_clean - a_ablated) . dm/da at the clean run; or
+            `corrupt`, score = (a_clean - a_corrupt) . dm/da at the corrupt run, only with
+            `ablation="counterfactual"`. The other methods know only `clean`.
         batch_size: Pairs per run; it changes memory and speed, not the scores.
         progress: Show a progress bar.
 
@@ -83,6 +92,7 @@ def attribute(
             "nap-ig-inputs interpolates between the two prompts of a pair, so it takes only "
             f"ablation='counterfactual', not {ablation!r}"
         )
+    _check_at(at, method, ablation)
     halving = Halving()
 
     def score(batch: PairBatch) -> PairScores:
@@ -90,11 +100,15 @@ def attribute(
             with torch.no_grad():
                 logits = model.last_logits(batch.clean, batch.mask, batch.last)
             batch = batch.with_clean_logits(logits)
+        if at == "corrupt":
+            return nap_at_corrupt(model, batch, metric)
         return METHODS[method](model, batch, ablated, metric, ig_steps)
 
     with model.unchanged():
         pairs = data.tokenize(model)
         rows_of_batches = pairs.row_batches(batch_size)
+        first = pairs.select(rows_of_batches[0], model.device)
+        warn_if_unsolved(model, first, data.name, len(rows_of_batches), halving)
         totals = torch.zeros(len(model.nodes) + 1, dtype=torch.float64)
         ablated = AblatedValues(model, pairs, ablation, batch_size)
         bar = tqdm(rows_of_batches, f"{method} {model.name} {data.name}", disable=not progress)
@@ -116,11 +130,28 @@ def attribute(
         input=input_score,
         provenance={
             "model": model.name,
+            "architecture": model.architecture,
             "task": data.name,
             "method": method,
             "ablation": ablation,
             "metric": getattr(metric, "__name__", str(metric)),
             "ig_steps": ig_steps if "ig" in method else None,
+            "at": at if method == "nap" else None,
             "pairs": len(pairs),
         },
     )
+
+
+def _check_at(at: str, method: str, ablation: str) -> None:
+    if at not in ("clean", "corrupt"):
+        raise ConfigError(f"unknown at={at!r}: choose 'clean' or 'corrupt'")
+    if at == "corrupt" and method != "nap":
+        raise ConfigError(
+            f"at='corrupt' is the run at which method='nap' takes the gradient; {method!r} has "
+            "none: leave at='clean'"
+        )
+    if at == "corrupt" and ablation != "counterfactual":
+        raise ConfigError(
+            "at='corrupt' takes the gradient at the pair's corrupt run, so a left-out node's "
+            f"activation is the one there: use ablation='counterfactual', not {ablation!r}"
+        )

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dfa_tl.errors import ConfigError, HookError
 from dfa_tl.models.interventions import HookFunction, hooked
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import EMBED_SITE, NodeSet, head_site, mlp_site, node_sites
+from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric
-from dfa_tl.tasks.pairs import PairBatch
 
 Delta = Callable[[str, Tensor], Tensor]
 """From a site and its activation in this run to the difference its gradient is contracted with."""
@@ -70,15 +70,17 @@ def contracted_gradients(
     metric: Metric,
     delta: Delta,
     embedding: Callable[[Tensor], Tensor] | None = None,
+    tokens: Int[Tensor, "batch pos"] | None = None,
 ) -> SiteScores:
-    """Contract the metric's gradient at every site in a run on the clean prompts.
+    """Contract the metric's gradient at every site in one run.
 
     Args:
         model: The model.
         batch: The pairs.
         metric: The metric whose gradient is taken.
         delta: What each site's gradient is contracted with.
-        embedding: From the clean token embedding to the one that this run uses.
+        embedding: From the prompts' token embedding to the one that this run uses.
+        tokens: The prompts of this run; by default the clean ones.
 
     Raises:
         HookError: a site received no gradient.
@@ -106,7 +108,8 @@ def contracted_gradients(
 
     sites = node_sites(model.nodes)
     with hooked(model, {EMBED_SITE: embed, **{site: watching(site) for site in sites}}):
-        logits = model.last_logits(batch.clean, batch.mask, batch.last)
+        prompts = batch.clean if tokens is None else tokens
+        logits = model.last_logits(prompts, batch.mask, batch.last)
         metric_gradient(metric(logits, batch), leaf[0], metric)
     silent = [site for site in (EMBED_SITE, *sites) if site not in scores]
     if silent:

@@ -49,18 +49,24 @@ def check_protocol(protocol: str) -> None:
 def circuits_of(
     scores: NodeScores, ks: Sequence[float], protocol: str, *, absolute: bool = False
 ) -> Circuits:
-    """The circuits that `scores` keeps at each of `ks`; ties are broken in node order."""
+    """The circuits that `scores` keeps at each of `ks`; ties are broken in node order.
+
+    Nodes that were not scored are in every circuit and are not counted in n.
+    """
     check_protocol(protocol)
     with_input = protocol == "mib"
     values = scores.values
+    scored = torch.ones(len(values), dtype=torch.bool)
+    scored[[scores.nodes.index(name) for name in scores.unscored]] = False
     if with_input:
         values = torch.cat([torch.tensor([scores.input or 0.0]), values])
+        scored = torch.cat([torch.tensor([True]), scored])
     if absolute:
         values = values.abs()
-    order = values.sort(descending=True, stable=True).indices
-    kept = torch.zeros(len(ks), len(values), dtype=torch.bool)
+    order = values.masked_fill(~scored, -torch.inf).sort(descending=True, stable=True).indices
+    kept = (~scored).repeat(len(ks), 1)
     for row, k in enumerate(ks):
-        kept[row, order[: int(k * len(values))]] = True
+        kept[row, order[: int(k * int(scored.sum()))]] = True
     if with_input:
         return Circuits(kept=kept[:, 1:], connected=kept[:, 0])
     return Circuits(kept=kept, connected=torch.ones(len(ks), dtype=torch.bool))

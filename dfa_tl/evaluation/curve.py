@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from dfa_tl import display
 from dfa_tl.errors import NumericsError
 from dfa_tl.evaluation.grids import cmd, cpr, floor
 
@@ -81,10 +82,38 @@ class FaithfulnessCurve:
             {"k": self.ks, "n_kept": self.n_kept, "faithfulness": self.faithfulness}
         )
 
+    @property
+    def _where(self) -> str:
+        known = [self.provenance.get(key) for key in ("model", "task")]
+        return display.shortened(" ".join(str(value) for value in known if value))
+
+    def _repr_html_(self) -> str:
+        logarithmic = " (log)" if self.ks[0] > 0 else ""
+        return display.block(
+            f"FaithfulnessCurve {self._where}",
+            [
+                f"CPR {self.cpr:.3f} (floor {self.floor:.3f})",
+                f"CMD {self.cmd:.3f}",
+                f"protocol {self.protocol}",
+                display.shortened(self.metric),
+                f"{len(self.clean)} pairs",
+            ],
+            display.sparkline(
+                display.log_where_positive(self.ks),
+                self.faithfulness.tolist(),
+                "faithfulness against the proportion of nodes kept",
+                guides=(0.0, 1.0),
+            ),
+            display.line(
+                f"faithfulness, lines at 0 and 1, against k from {self.ks[0]:g} to "
+                f"{self.ks[-1]:g}{logarithmic}"
+            ),
+        )
+
     def __repr__(self) -> str:
-        where = " ".join(str(v) for k, v in self.provenance.items() if k in ("model", "task"))
+        where = f"{self._where}: " if self._where else ""
         return (
-            f"FaithfulnessCurve({where + ': ' if where else ''}CPR {self.cpr:.3f} "
+            f"FaithfulnessCurve({where}CPR {self.cpr:.3f} "
             f"(floor {self.floor:.3f}), CMD {self.cmd:.3f}, protocol {self.protocol}, "
             f"{len(self.clean)} pairs)"
         )

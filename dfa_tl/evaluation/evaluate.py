@@ -30,8 +30,9 @@ from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture, interpolate, site_weights
 from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
 from dfa_tl.scores import NodeScores, check_nodes
+from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, logit_diff
-from dfa_tl.tasks.pairs import PairBatch, PairDataset
+from dfa_tl.tasks.pairs import PairDataset
 
 
 def evaluate(

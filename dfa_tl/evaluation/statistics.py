@@ -1,4 +1,4 @@
-"""Statistics over test pairs, over seeds and over the rows of a table.
+"""Bootstrap intervals over test pairs.
 
     CPR = mean_i(a_i) / mean_i(d_i),    a_i = area under m_i(C_k) - m_i(corrupt),
                                         d_i = m_i(clean) - m_i(corrupt)
@@ -18,26 +18,25 @@ So where m(clean) and m(corrupt) cannot be told apart at the level asked for, th
 infinite, as in Fieller's theorem.
 
 Intervals and tests over pairs hold for the score vectors at hand; what another seed would have
-given is in `seed_spread`. To compare averages over seeds or draws, give curves whose `pair_values`
-are averaged: CPR is linear in them (CMD is not).
+given is in `evaluation.spread`. To compare averages over seeds or draws, give curves whose
+`pair_values` are averaged: CPR is linear in them (CMD is not).
 
 Memory: resamples are drawn in blocks of about 10^6 numbers. Sources: Efron and Tibshirani, *An
-Introduction to the Bootstrap*, 1993; Hesterberg 2015 (expanded percentiles); Fieller 1954; Phipson
-and Smyth 2010 (the +1 of the permutation test); Holm 1979.
+Introduction to the Bootstrap*, 1993; Hesterberg 2015 (expanded percentiles); Fieller 1954.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, isfinite, sqrt
+from math import ceil, inf, sqrt
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 from scipy.integrate import trapezoid
 
-from dfa_tl.errors import ConfigError, DataError, NumericsError
+from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 
 _BLOCK = 2**20
@@ -65,7 +64,7 @@ class Interval:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        _check_level(self.level)
+        check_level(self.level)
         if not self.low <= self.high:
             raise ConfigError(f"an interval needs low <= high, got {self.low} and {self.high}")
 
@@ -95,45 +94,13 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_level(self.level)
+        check_level(self.level)
         needed = ceil(2 / (1 - self.level) - 1e-6)
         if self.resamples < needed:
             raise ConfigError(
                 f"{self.resamples} resamples do not reach the tails of a {self.level} interval: "
                 f"take at least {needed}"
             )
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Spread of one number over seeds or draws.
-
-    Attributes:
-        mean: Mean.
-        sd: Standard deviation of the sample (n - 1 in the denominator); None for a single value.
-        n: Number of values.
-        interval: Student's t interval of the mean; None for a single value.
-    """
-
-    mean: float
-    sd: float | None
-    n: int
-    interval: Interval | None
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """What an aligned circuit recovers of the gold circuit's CPR.
-
-    Attributes:
-        ratio: The paper's: aligned / gold. None where undefined.
-        above_floor: (aligned - random) / (gold - random). None where undefined.
-        reason: Why both are undefined; None where they are not.
-    """
-
-    ratio: float | None
-    above_floor: float | None
-    reason: str | None = None
 
 
 def cpr_interval(curve: FaithfulnessCurve, bootstrap: Bootstrap | None = None) -> Interval:
@@ -168,144 +135,63 @@ def cpr_difference_interval(
         DataError: the curves are not of the same pairs (their clean or corrupt values differ).
         ConfigError: their grids differ.
     """
-    _check_same_pairs(first, second)
+    table, difference = _paired(first, second)
+    return _bootstrap(first.cpr - second.cpr, table, difference, bootstrap or Bootstrap())
+
+
+def mean_cpr_difference_interval(
+    couples: Sequence[tuple[FaithfulnessCurve, FaithfulnessCurve]],
+    bootstrap: Bootstrap | None = None,
+) -> Interval:
+    """Interval of the mean over tasks of CPR(first) - CPR(second), one couple per task.
+
+    The pairs of each task are resampled on their own; the tasks are taken as they are, so the
+    interval says nothing about a task that is not among them.
+
+    Raises:
+        DataError: no couples, or one whose curves are not of the same pairs.
+        ConfigError: the grids of a couple differ.
+    """
+    if not couples:
+        raise DataError("a mean over tasks needs at least one couple of curves")
+    settings = bootstrap or Bootstrap()
+    estimate = float(np.mean([first.cpr - second.cpr for first, second in couples]))
+    fewest = min(len(first.clean) for first, _ in couples)
+    tables = [_paired(first, second) for first, second in couples]
+    if fewest < 2:
+        return Interval(estimate, -inf, inf, settings.level)
+    # Other resamples for each task: the same ones would tie tasks of equally many pairs together.
+    values = [
+        _resampled(table, difference, settings, settings.seed + number)
+        for number, (table, difference) in enumerate(tables)
+    ]
+    return _limits(estimate, np.mean(values, axis=0), fewest, settings.level)
+
+
+def _paired(
+    first: FaithfulnessCurve, second: FaithfulnessCurve
+) -> tuple[Float[np.ndarray, "pair column"], Callable[[np.ndarray], np.ndarray]]:
+    """Both curves' columns side by side, and the difference of CPR from their means."""
+    check_same_pairs(first, second)
     ours, theirs = (
         _area_of_means(curve, lambda f: trapezoid(f, first.ks, axis=1)) for curve in (first, second)
     )
-    table = np.hstack([_columns(first), _columns(second)])
     width = len(first.ks) + 2
 
     def difference(means: Float[np.ndarray, "sample column"]) -> Float[np.ndarray, " sample"]:
         return ours(means[:, :width]) - theirs(means[:, width:])
 
-    return _bootstrap(first.cpr - second.cpr, table, difference, bootstrap or Bootstrap())
+    return np.hstack([_columns(first), _columns(second)]), difference
 
 
-def cpr_difference_p_value(
-    first: FaithfulnessCurve,
-    second: FaithfulnessCurve,
-    *,
-    resamples: int = 9999,
-    seed: int = 0,
-) -> float:
-    """Two-sided paired permutation test of CPR(first) = CPR(second).
-
-    Under the null hypothesis it does not matter which of the two circuits gave which of a pair's
-    values, so the two are swapped in random pairs. Swapping leaves m(clean) and m(corrupt) as they
-    are: the test flips signs of the pairs' differences in area. All 2^n swaps are made where
-    `resamples` allows it, and the p-value is exact; else it is (1 + extreme) / (1 + resamples), and
-    never below 1 / (1 + resamples).
-
-    Raises:
-        DataError: the curves are not of the same pairs.
-        ConfigError: their grids differ, or no resamples.
-    """
-    _check_same_pairs(first, second)
-    if resamples < 1:
-        raise ConfigError(f"a permutation test needs at least one resample, got {resamples}")
-    difference = trapezoid(first.pair_values - second.pair_values, first.ks, axis=0)
-    n = len(difference)
-    # Sums that are equal but for rounding count as equally extreme.
-    threshold = abs(difference.sum()) - 1e-10 * abs(difference).sum()
-    exact = n < 60 and 2**n <= resamples
-    rng = np.random.default_rng(seed)
-    extreme = 0
-    for block in _blocks(2**n if exact else resamples, n):
-        if exact:
-            swapped = np.arange(block.start, block.stop)[:, None] >> np.arange(n) & 1
-        else:
-            swapped = rng.integers(2, size=(block.stop - block.start, n))
-        extreme += int((abs((1 - 2 * swapped) @ difference) >= threshold).sum())
-    return extreme / 2**n if exact else (1 + extreme) / (1 + resamples)
-
-
-def holm(p_values: Sequence[float] | Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Holm's adjusted p-values of a family of tests, in the order given.
-
-    Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection
-    among them at most alpha, whatever their dependence.
-
-    Raises:
-        NumericsError: a p-value is nan or outside [0, 1].
-    """
-    p = np.asarray(p_values, dtype=float)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise NumericsError(f"p-values must lie in [0, 1], got {p.tolist()}")
-    order = p.argsort(kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    return adjusted.clip(max=1)
-
-
-def seed_spread(
-    values: Sequence[float] | Float[np.ndarray, " seed"], *, level: float = 0.95
-) -> Spread:
-    """Mean, standard deviation and t interval of a number over seeds or draws.
-
-    Equal values give a standard deviation of 0 and an interval of no width.
-
-    Raises:
-        NumericsError: no values, or values that are not finite.
-        ConfigError: the level is not within (0, 1).
-    """
-    _check_level(level)
-    sample = np.asarray(values, dtype=float)
-    if not len(sample) or not np.isfinite(sample).all():
-        raise NumericsError(f"a spread needs at least one value, all finite; got {sample.tolist()}")
-    mean, n = float(sample.mean()), len(sample)
-    if n == 1:
-        return Spread(mean, None, 1, None)
-    sd = float(sample.std(ddof=1)) if np.ptp(sample) else 0.0
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / sqrt(n)
-    return Spread(mean, sd, n, Interval(mean, mean - half, mean + half, level))
-
-
-def recovery(
-    aligned: float,
-    gold: float | Interval,
-    random: float,
-    *,
-    floor: float,
-    tolerance: float = 0.01,
-) -> Recovery:
-    """Both recovery ratios of CPR, or why there are none.
-
-    They are undefined where gold is at the floor or no better than random: within `tolerance`, or,
-    for an interval, where its lower limit does not exceed them.
-
-    Args:
-        aligned: CPR of the aligned circuit.
-        gold: CPR of the gold circuit, or its interval.
-        random: CPR under random W, averaged over draws.
-        floor: CPR of a circuit that recovers nothing before k = 1 (`FaithfulnessCurve.floor`).
-        tolerance: How far above both gold has to be, at least 0, in units of CPR.
-
-    Raises:
-        NumericsError: a CPR is not finite.
-        ConfigError: a negative floor or tolerance.
-    """
-    best = gold.estimate if isinstance(gold, Interval) else float(gold)
-    if not all(map(isfinite, (aligned, best, random, floor))):
-        raise NumericsError(
-            f"CPR must be finite, got aligned {aligned}, gold {best}, random {random}, "
-            f"floor {floor}"
-        )
-    if floor < 0 or tolerance < 0:
-        raise ConfigError(f"floor and tolerance must be at least 0, got {floor} and {tolerance}")
-    base, name = (floor, "the floor") if floor >= random else (random, "random W")
-    if best <= base + tolerance:
-        return Recovery(None, None, f"gold CPR {best:.3f} is not above {name} ({base:.3f})")
-    if isinstance(gold, Interval) and gold.low <= base:
-        return Recovery(None, None, f"the interval of gold CPR {gold} reaches {name} ({base:.3f})")
-    return Recovery(aligned / best, (aligned - random) / (best - random))
-
-
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Refuse a level outside (0, 1)."""
     if not 0 < level < 1:
         raise ConfigError(f"the confidence level must lie in (0, 1), got {level}")
 
 
-def _check_same_pairs(first: FaithfulnessCurve, second: FaithfulnessCurve) -> None:
+def check_same_pairs(first: FaithfulnessCurve, second: FaithfulnessCurve) -> None:
+    """Refuse curves of different pairs (`DataError`) or grids (`ConfigError`)."""
     if first.ks != second.ks:
         raise ConfigError(
             f"CPR is compared on one grid, got {first.ks} and {second.ks}: evaluate both on the "
@@ -327,7 +213,7 @@ def _check_same_pairs(first: FaithfulnessCurve, second: FaithfulnessCurve) -> No
             )
 
 
-def _blocks(rows: int, width: int) -> Iterator[slice]:
+def blocks(rows: int, width: int) -> Iterator[slice]:
     """Slices over `rows` whose blocks hold about `_BLOCK` numbers."""
     step = max(1, _BLOCK // width)
     for start in range(0, rows, step):
@@ -361,17 +247,32 @@ def _bootstrap(
     bootstrap: Bootstrap,
 ) -> Interval:
     """Interval of a statistic of the means over pairs."""
-    n, level = len(table), bootstrap.level
-    if n < 2:
-        return Interval(estimate, -inf, inf, level)
-    rng = np.random.default_rng(bootstrap.seed)
+    if len(table) < 2:
+        return Interval(estimate, -inf, inf, bootstrap.level)
+    values = _resampled(table, statistic, bootstrap, bootstrap.seed)
+    return _limits(estimate, values, len(table), bootstrap.level)
+
+
+def _resampled(
+    table: Float[np.ndarray, "pair column"],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    bootstrap: Bootstrap,
+    seed: int,
+) -> Float[np.ndarray, " sample"]:
+    """The statistic of each resample; nan where it is undefined."""
+    n, rng = len(table), np.random.default_rng(seed)
     means = np.empty((bootstrap.resamples, table.shape[1]))
-    for block in _blocks(bootstrap.resamples, n):
+    for block in blocks(bootstrap.resamples, n):
         rows = block.stop - block.start
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
         means[block] = counts @ table / n
-    values = statistic(means)
+    return statistic(means)
+
+
+def _limits(
+    estimate: float, values: Float[np.ndarray, " sample"], n: int, level: float
+) -> Interval:
     tail = stats.norm.cdf(sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1))
     undefined = np.isnan(values)
     low = np.quantile(np.where(undefined, -inf, values), tail, method="lower")

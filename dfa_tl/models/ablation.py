@@ -22,7 +22,7 @@ from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import EMBED_SITE, node_sites
-from dfa_tl.tasks.pairs import PairBatch, TokenPairs
+from dfa_tl.tasks.batches import PairBatch, TokenPairs
 
 Ablation = Literal["counterfactual", "zero", "mean", "mean-positional"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from dfa_tl.models.interventions import hooked
 from dfa_tl.models.wrapper import NodeModel, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
-from dfa_tl.tasks.pairs import PairBatch
+from dfa_tl.tasks.batches import PairBatch
 
 
 @torch.no_grad()

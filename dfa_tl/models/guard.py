@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from dfa_tl.errors import ModelError
+
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()  # type: ignore[type-arg]
 _locks_lock = threading.Lock()
 
@@ -32,11 +34,27 @@ def _all_modules(module: nn.Module) -> list[nn.Module]:
     return list({id(m): m for root in roots for m in root.modules()}.values())
 
 
+def _check_no_inference_tensors(modules: list[nn.Module]) -> None:
+    for m in modules:
+        for name, tensor in (*m.named_parameters(recurse=False), *m.named_buffers(recurse=False)):
+            if tensor.is_inference():
+                raise ModelError(
+                    f"{type(m).__name__}.{name} was made inside torch.inference_mode(), so no "
+                    "gradient can pass it: build or load the model outside of it. Calls may stand "
+                    "inside"
+                )
+
+
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen parameters inside; every flag restored outside."""
+    """Eval mode and frozen parameters inside; every flag restored outside.
+
+    Raises:
+        ModelError: weights that were made in inference mode.
+    """
     with _lock_of(module), torch.inference_mode(False), torch.enable_grad():
         modules = _all_modules(module)
+        _check_no_inference_tensors(modules)
         training = [m for m in modules if m.training]
         trainable = list(
             {

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from dfa_tl.errors import OutOfMemoryError
-from dfa_tl.tasks.pairs import PairBatch
+from dfa_tl.tasks.batches import PairBatch
 
 logger = logging.getLogger(__name__)
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources.transformers import (
+    determine_architecture_from_hf_config,
+    get_hf_model_class_for_architecture,
+)
+from transformers import AutoConfig
 
-from dfa_tl.errors import FileFormatError, ModelError
+from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
+from dfa_tl.models.folder import check_folder
+from dfa_tl.models.hub import first_line, hub_folder
+from dfa_tl.models.names import SHORT_NAMES
+from dfa_tl.models.placement import DeviceMap, Placement
+from dfa_tl.models.tokenizer import saved_tokenizer
+from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
 from dfa_tl.models.wrapper import NodeModel
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -19,74 +31,136 @@ BUNDLED = ("toy-small", "toy-large")
 
 
 def load_model(
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | NodeModel,
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
+    device_map: DeviceMap | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    offline: bool | None = None,
 ) -> NodeModel:
     """A model as nodes.
 
     Args:
-        model: `toy-small` or `toy-large` (bundled, no network); a folder with a Hugging Face model
-            and its tokenizer; a hub name; or a live `HookedTransformer` / `TransformerBridge`,
-            which is wrapped as it is.
+        model: `toy-small` or `toy-large` (bundled, no network); a short name of
+            `dfa_tl.models.names`, such as `llama3-1b`; a hub name, such as
+            `meta-llama/Llama-3.2-1B`; a folder with a Hugging Face model and its tokenizer; or a
+            live `HookedTransformer` / `TransformerBridge`, which is wrapped as it is.
         device: Where to load it (default: a GPU when there is one, else the CPU).
-        dtype: Precision of the weights (default float32).
+        dtype: Precision of the weights, a floating-point type or its name (default float32).
+        device_map: Several devices instead of one, as Transformers takes it: `auto`, `balanced`,
+            `sequential`, or a device for each of the model's modules.
+        revision: Branch, tag or commit of a hub model.
+        token: Access token for a gated or private hub model (default: the variable `HF_TOKEN`, or
+            the login of `hf auth login`).
+        offline: Load a hub model from the local cache without a look at the network (default: as
+            the variable `HF_HUB_OFFLINE` says).
 
     Raises:
-        ModelError: no such model, or one whose nodes cannot be patched; or `device` / `dtype`
-            given for a live model.
-        FileFormatError: weights that are truncated or altered.
+        HubError: a hub model cannot be had: it is gated, missing, or not in the cache without a
+            network; the message says what to accept, set or download.
+        ModelError: no such model, a folder without weights or tokenizer, weights that are missing
+            or not finite, an architecture without heads and MLPs; or options given for a live
+            model.
+        ConfigError: a dtype, device or device map that cannot be used here.
+        FileFormatError: weights, settings or a tokenizer that are truncated or altered.
     """
-    if isinstance(model, nn.Module):
-        if device is not None or dtype is not None:
+    placement = Placement(dtype=dtype, device=device, device_map=device_map)
+    if isinstance(model, (nn.Module, NodeModel)):
+        given = (device, dtype, device_map, revision, token, offline)
+        if any(option is not None for option in given):
             raise ModelError(
-                "a live model is used as it is: move or cast it yourself before load_model"
+                "a live model is used as it is: move or cast it yourself before load_model, and "
+                "give no options"
             )
-        return NodeModel(model)
+        return model if isinstance(model, NodeModel) else NodeModel(model)
+    if not isinstance(model, (str, Path)):
+        raise ModelError(
+            f"expected a model's name, a folder, a HookedTransformer or a TransformerBridge, got "
+            f"{type(model).__name__}"
+        )
     name = str(model)
     if name in BUNDLED:
+        _refuse_revision(revision, name)
         folder = BUNDLED_FOLDER / name
         _check_hashes(folder)
-        return _from_folder(folder, name, device, dtype)
-    folder = Path(name)
-    if folder.is_dir():
-        return _from_folder(folder, folder.name, device, dtype)
-    if isinstance(model, Path) or name.startswith(("toy-", ".", "/", "~")):
-        raise ModelError(
-            f"no model {name!r}: expected a folder, a hub name, or one of the bundled "
-            f"{', '.join(BUNDLED)}"
-        )
-    return _boot(name, name, device, dtype)
-
-
-def _from_folder(
-    folder: Path, name: str, device: str | torch.device | None, dtype: torch.dtype | None
-) -> NodeModel:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds no Hugging Face model: there is no config.json in it")
-    return _boot(str(folder), name, device, dtype)
-
-
-def _boot(
-    path: str, name: str, device: str | torch.device | None, dtype: torch.dtype | None
-) -> NodeModel:
-    options: dict[str, Any] = {} if device is None else {"device": str(device)}
+        return _from_folder(folder, name, placement, "install dfa_tl again")
+    # A folder that happens to be called like a model, but holds none, does not stand in its way.
+    # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
+    folder = Path(name).expanduser().absolute()
+    is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
+    if (folder / "config.json").is_file() or (
+        folder.is_dir() and (is_path or name not in SHORT_NAMES)
+    ):
+        _refuse_revision(revision, name)
+        mend = "write it with save_pretrained of the model and of its tokenizer"
+        return _from_folder(folder, folder.name, placement, mend)
+    if is_path or name.startswith("toy-"):
+        raise ModelError(_no_model(name))
+    hub_name = SHORT_NAMES.get(name, name)
     try:
-        bridge = TransformerBridge.boot_transformers(path, dtype=dtype or torch.float32, **options)
+        folder = hub_folder(hub_name, revision=revision, token=token, offline=offline)
+    except HubError as error:
+        if "/" in hub_name:
+            raise
+        raise HubError(f"{_no_model(name)}; as a hub name: {error}") from error
+    return _from_folder(folder, name, placement, f"fetch it whole with `hf download {hub_name}`")
+
+
+def _no_model(name: str) -> str:
+    known = [*BUNDLED, *SHORT_NAMES]
+    alike = [each for each in known if each.split("-")[0] == name.split("-")[0]]
+    near = ", ".join(alike or difflib.get_close_matches(name, known))
+    return (
+        f"no model {name!r}{f' (did you mean {near}?)' if near else ''}: expected a folder, "
+        f"a hub name (organisation/model), or one of {', '.join(known)}"
+    )
+
+
+def _refuse_revision(revision: str | None, name: str) -> None:
+    if revision is not None:
+        raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")
+
+
+def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> NodeModel:
+    check_folder(folder, mend)
+    try:
+        architecture = determine_architecture_from_hf_config(AutoConfig.from_pretrained(folder))
+    # Settings are checked by what reads them, with errors of its own.
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        first = f"{type(error).__name__}: {reason[0] if reason else ''}"
-        if "safetensors" in first.lower() or "header" in first.lower():
-            raise FileFormatError(
-                f"the weights in {path} cannot be read ({first}); they may be truncated, fetch "
-                "or save them again"
-            ) from error
         raise ModelError(
-            f"{name!r} could not be loaded ({first}). Expected one of the bundled "
-            f"{', '.join(BUNDLED)}, a folder, or a hub name that TransformerLens supports; a hub "
-            "name needs the network or a filled cache, and access if the model is gated"
+            f"{name!r} is of an architecture, or has settings, of which this TransformerLens and "
+            f"Transformers can make no model ({first_line(error)})"
         ) from error
+    loader = WholeLoader(get_hf_model_class_for_architecture(architecture), mend)
+    try:
+        tokenizer = saved_tokenizer(folder)
+    # Transformers and tokenizers raise whatever the part of the file that they stumble on makes.
+    except Exception as error:
+        raise FileFormatError(
+            f"the tokenizer in {folder} cannot be read ({first_line(error)}); {mend}"
+        ) from error
+    try:
+        bridge = TransformerBridge.boot_transformers(
+            str(folder),
+            model_class=loader,
+            tokenizer=tokenizer,
+            **placement.options(),  # type: ignore[arg-type]
+        )
+    except DFAError:
+        raise
+    except SafetensorError as error:
+        raise FileFormatError(
+            f"the weights in {folder} cannot be read ({first_line(error)}); they may be "
+            f"truncated: {mend}"
+        ) from error
+    # Transformers, TransformerLens and Accelerate have no error of their own for a failed load.
+    except Exception as error:
+        where = "" if placement.device_map is None else f" with device_map={placement.device_map!r}"
+        raise ModelError(f"{name!r} could not be loaded{where} ({first_line(error)})") from error
+    refuse_broken_weights(bridge, name, mend)
+    bridge.cfg.model_name = name
     return NodeModel(bridge.eval(), name)
 
 

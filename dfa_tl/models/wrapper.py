@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +20,12 @@ from torch import Tensor, nn
 
 from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.guard import unchanged
-from dfa_tl.nodes import EMBED_SITE, NodeSet, node_sites
+from dfa_tl.models.supported import hook_points_of, nodes_of
+from dfa_tl.models.tokenizer import has_bos
+from dfa_tl.nodes import EMBED_SITE, node_sites
+
+if TYPE_CHECKING:
+    from dfa_tl.models.check import ModelCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,43 +56,35 @@ class NodeModel:
 
     Raises:
         ModelError: the model lacks a hook point that nodes need (no MLPs, an encoder, an
-            unsupported architecture).
+            unsupported architecture), or its weights are on the meta device.
     """
 
     def __init__(self, tl: nn.Module, name: str | None = None) -> None:
-        cfg: Any = getattr(tl, "cfg", None)
-        n_layers, n_heads = getattr(cfg, "n_layers", None), getattr(cfg, "n_heads", None)
-        hooks = getattr(tl, "hook_dict", None)
-        if not isinstance(n_layers, int) or not isinstance(n_heads, int) or hooks is None:
-            raise ModelError(
-                f"expected a HookedTransformer or TransformerBridge, got {type(tl).__name__}; "
-                "load_model makes one from a name or a folder"
-            )
+        self.nodes = nodes_of(tl)
         self.tl: Any = tl
-        self.name = name or str(getattr(cfg, "model_name", "model"))
-        self.nodes = NodeSet(n_layers, n_heads)
-        wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, range(n_layers))]
-        missing = [site for site in wanted if site not in hooks]
-        if missing:
-            raise ModelError(
-                f"{self.name} has no hook point {missing[0]} ({len(missing)} of {len(wanted)} "
-                "are missing): it is no decoder with attention heads and an MLP in every layer, "
-                "so its nodes cannot be patched"
-            )
-        if getattr(cfg, "attention_dir", "causal") != "causal":
-            raise ModelError(f"{self.name} is not a causal language model")
-        self._hook_points = {site: hooks[site] for site in wanted}
+        known = str(getattr(self.tl.cfg, "model_name", "model"))
+        # The name goes wherever results go: a folder's own name, not where it lies on this disk.
+        self.name = name or (Path(known).name if Path(known).is_absolute() else known)
+        layers = range(self.nodes.n_layers)
+        wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, layers)]
+        self._hook_points = hook_points_of(tl, self.name, wanted)
         self._block_output: str | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the tokens go: the device of the model's first parameter."""
-        return next(iter(self.tl.parameters())).device
+        """Where the tokens go: the device of the embedding."""
+        return next(iter(self.tl.embed.parameters())).device
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the model's weights."""
         return next(iter(self.tl.parameters())).dtype
+
+    @property
+    def architecture(self) -> dict[str, int | bool]:
+        """What the benchmark's files say of a model beside its nodes; see `NodeScores.to_mib`."""
+        parallel = getattr(self.tl.cfg, "parallel_attn_mlp", False)
+        return {"d_model": int(self.tl.cfg.d_model), "parallel_attn_mlp": bool(parallel)}
 
     @property
     def unknown_token(self) -> int | None:
@@ -96,8 +94,28 @@ class NodeModel:
         special = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
         return None if unknown in special else unknown
 
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the model knows."""
+        return int(self.tl.cfg.d_vocab)
+
+    def token_texts(self, tokens: Int[Tensor, " pos"]) -> list[str]:
+        """Each token as text; as its number where the model has no tokenizer."""
+        if self.tl.tokenizer is None:
+            return [str(int(token)) for token in tokens]
+        return [self.tl.tokenizer.decode([int(token)]) for token in tokens]
+
     def hook_point(self, site: str) -> Any:
-        """The TransformerLens hook point called `site`."""
+        """The TransformerLens hook point called `site`.
+
+        Raises:
+            ModelError: the model has none of that name.
+        """
+        if site not in self._hook_points:
+            hooks = self.tl.hook_dict
+            if site not in hooks:
+                raise ModelError(f"{self.name} has no hook point {site}")
+            self._hook_points[site] = hooks[site]
         return self._hook_points[site]
 
     def unchanged(self) -> AbstractContextManager[None]:
@@ -106,6 +124,9 @@ class NodeModel:
 
     def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
         """Tokens of one prompt on the CPU, with the model's default BOS.
+
+        That is TransformerLens's: Llama-3 and Gemma-2 have one, GPT-2 gets its end-of-text token,
+        Pythia and Qwen-2.5 none. A model whose tokenizer came without a BOS never gets one.
 
         Raises:
             DataError: more tokens than the model takes.
@@ -125,6 +146,8 @@ class NodeModel:
             raise ModelError(
                 f"{self.name} has no tokenizer; give it one, or use PairDataset.from_tokens"
             )
+        if not has_bos(self.tl.tokenizer):
+            options["prepend_bos"] = False
         return self.tl.to_tokens(text, truncate=False, **options)[0].cpu()
 
     def last_logits(
@@ -148,9 +171,12 @@ class NodeModel:
             else:
                 stack.enter_context(self._resumed(resume))
             stack.enter_context(self._unembedding_only(last))
-            padded = not bool(mask.all())
+            # Without a mask, a HookedTransformer with a left-padding tokenizer makes one of its
+            # own, in which real tokens that look like padding are left out.
+            left = getattr(self.tl.tokenizer, "padding_side", "right") == "left"
+            masked = left or not bool(mask.all())
             logits = self.tl(
-                tokens, return_type="logits", **({"attention_mask": mask.long()} if padded else {})
+                tokens, return_type="logits", **({"attention_mask": mask.long()} if masked else {})
             )
         return logits[:, 0]
 
@@ -217,6 +243,28 @@ class NodeModel:
             yield
         finally:
             handle.remove()
+
+    def check(self, reference: nn.Module | str | Path | None = None) -> ModelCheck:
+        """Check that the hooked model is the model, and that its nodes are all that it adds up.
+
+        On a short probe, the logits must be those of the plain Hugging Face model, and the
+        residual stream must be the sum of the embedding and of what every head and MLP writes
+        (where a norm follows attention, as in Gemma-2: of the norm of a layer's heads together).
+
+        Args:
+            reference: The plain model, or the name or folder to load it from. By default that
+                under the bridge, on the same weights. A `HookedTransformer`, or a bridge in
+                compatibility mode, has none: without a reference only the residual stream is
+                checked, and the result says so.
+
+        Raises:
+            ModelError: a difference, with its size and place.
+            NumericsError: logits that are not finite.
+        """
+        # Imported here: what it runs is built on this class.
+        from dfa_tl.models.check import check_model
+
+        return check_model(self, reference)
 
     def __repr__(self) -> str:
         return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device})"

@@ -77,6 +77,17 @@ class Circuit:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class EvaluateJob(Job):
+    """A job that measures circuits.
+
+    Attributes:
+        circuits: The circuits; `settings` holds what identifies them.
+    """
+
+    circuits: tuple[Circuit, ...] = ()
+
+
 def seed_of(*parts: object) -> int:
     """A seed that depends on every part and is the same on every machine."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big")

@@ -31,7 +31,7 @@ from dfa_tl.attribution.attribute import METHODS
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
 from dfa_tl.models.ablation import check_ablation
-from dfa_tl.tasks import TASKS
+from dfa_tl.tasks import MIB_TASKS, TASKS
 from dfa_tl.tasks.metrics import METRICS
 
 REGIMES = ("in-distribution", "near-distribution", "zero-shot", "all", "cross-task")
@@ -48,13 +48,16 @@ CONTROLS = (
 )
 GRIDS: dict[str, tuple[float, ...]] = {"linear": LINEAR_KS, "mib": MIB_KS}
 RELATIONS: dict[str, tuple[str, ...]] = {
-    "arithmetic_addition": ("arithmetic_subtraction",),
-    "arithmetic_subtraction": ("arithmetic_addition",),
-    "arc_easy": ("arc_challenge",),
-    "arc_challenge": ("arc_easy",),
+    f"{prefix}{task}": (f"{prefix}{other}",)
+    for prefix in ("", "mib/")
+    for one, two in (
+        ("arithmetic_addition", "arithmetic_subtraction"),
+        ("arc_easy", "arc_challenge"),
+    )
+    for task, other in ((one, two), (two, one))
 }
 CHOICES: dict[str, tuple[str, ...]] = {
-    "tasks": TASKS,
+    "tasks": (*TASKS, *MIB_TASKS),
     "methods": tuple(METHODS),
     "regimes": REGIMES,
     "controls": CONTROLS,
@@ -82,9 +85,8 @@ class PairSpec:
     via: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        via = (self.via,) if isinstance(self.via, str) else tuple(self.via)
-        object.__setattr__(self, "via", via)
-        models = (self.source, *via, self.target)
+        object.__setattr__(self, "via", tuple(self.via))
+        models = (self.source, *self.via, self.target)
         if not all(isinstance(model, str) and model for model in models):
             raise ConfigError(f"a pair needs the names of its models, got {models}")
 
@@ -106,7 +108,7 @@ class StudyConfig:
 
     Attributes:
         pairs: Pairs of models; the reverse direction is just another pair.
-        tasks: Tasks to train and test on.
+        tasks: Tasks to train and test on, generated ones or the benchmark's (`mib/ioi`).
         methods: Attribution methods of source and gold scores.
         regimes: See above.
         controls: See `dfa_tl.alignment.controls`; those that are trained, and `regression` and
@@ -172,13 +174,14 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if isinstance(self.pairs, (PairSpec, str)):
             raise ConfigError("pairs is a list of pairs, [PairSpec(source, target)]")
-        pairs = tuple(pair if isinstance(pair, PairSpec) else _pair(pair) for pair in self.pairs)
-        object.__setattr__(self, "pairs", pairs)
+        if not all(isinstance(pair, PairSpec) for pair in self.pairs):
+            raise ConfigError(f"pairs: expected PairSpec(source, target), got {self.pairs!r}")
+        object.__setattr__(self, "pairs", tuple(self.pairs))
         for name, known in CHOICES.items():
             object.__setattr__(self, name, _chosen(name, getattr(self, name), known))
         for name in ("seeds", "worth_pairs"):
             object.__setattr__(self, name, _whole_numbers(name, getattr(self, name)))
-        if not pairs or len(set(pairs)) < len(pairs):
+        if not self.pairs or len(set(self.pairs)) < len(self.pairs):
             raise ConfigError("pairs: give at least one pair, each once")
         for name in (
             "train_pairs test_pairs draws worth_draws ig_steps batch_size resamples"
@@ -198,15 +201,10 @@ class StudyConfig:
         object.__setattr__(self, "relations", relations)
 
     def _check_variants(self) -> None:
-        variants = {
-            str(name): value if isinstance(value, AlignmentConfig) else _alignment(value)
-            for name, value in self.variants.items()
-        }
-        if not variants:
+        if not self.variants:
             raise ConfigError("variants: give at least one alignment setting")
-        if any(value.seed != 0 for value in variants.values()):
+        if any(value.seed != 0 for value in self.variants.values()):
             raise ConfigError("variants: the seed is the study's (seeds=...); leave theirs at 0")
-        object.__setattr__(self, "variants", variants)
 
     @property
     def related(self) -> dict[str, tuple[str, ...]]:
@@ -236,7 +234,7 @@ class StudyConfig:
             raise ConfigError(f"unknown settings {unknown}; a study has {', '.join(known)}")
         if "pairs" not in settings:
             raise ConfigError("a study needs pairs: a list of {source: .., target: ..}")
-        return cls(**settings)
+        return cls(**{name: _read(name, value) for name, value in settings.items()})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> StudyConfig:
@@ -270,10 +268,24 @@ def _whole_numbers(name: str, given: Any) -> tuple[int, ...]:
     return numbers
 
 
+def _read(name: str, given: Any) -> Any:
+    """A setting as `StudyConfig` takes it, from the plain values of a file."""
+    if name == "pairs" and isinstance(given, list):
+        return tuple(map(_pair, given))
+    if name == "variants" and isinstance(given, Mapping):
+        return {str(variant): _alignment(settings) for variant, settings in given.items()}
+    if name == "relations" and isinstance(given, Mapping):
+        return {task: tuple(others) for task, others in given.items()}
+    if isinstance(given, list) or name in (*CHOICES, "seeds", "worth_pairs"):
+        return tuple(given) if isinstance(given, list) else (given,)
+    return given
+
+
 def _pair(given: Any) -> PairSpec:
     try:
-        return PairSpec(**given)
-    except TypeError as error:
+        via = given.get("via", ())
+        return PairSpec(**{**given, "via": (via,) if isinstance(via, str) else tuple(via)})
+    except (TypeError, AttributeError) as error:
         raise ConfigError(f"a pair is {{source: .., target: ..}}, got {given!r}") from error
 
 

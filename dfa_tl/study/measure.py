@@ -22,11 +22,10 @@ from dfa_tl.evaluation.structure import profile_correlation, score_correlation, 
 from dfa_tl.files import load_tensors, save_tensors, write_aside
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
-from dfa_tl.study.circuits import Circuit, made
+from dfa_tl.study.circuits import Circuit, EvaluateJob, made
 from dfa_tl.study.config import GRIDS
 from dfa_tl.study.cost import closure, cost_of
 from dfa_tl.study.jobs import Job
-from dfa_tl.study.plan import EvaluateJob
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.pairs import PairDataset
 

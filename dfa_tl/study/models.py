@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 
 from dfa_tl.errors import ModelError
 from dfa_tl.models.loading import BUNDLED, BUNDLED_FOLDER
+from dfa_tl.models.names import SHORT_NAMES
 
 SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
 BLOCK = 2**24
@@ -34,6 +35,7 @@ def _hash_of(name: str) -> str:
         return _folder_hash(folder)
     if name.startswith(("toy-", ".", "/", "~")):
         raise ModelError(f"no model {name!r}: expected a folder, a hub name, or {BUNDLED}")
+    name = SHORT_NAMES.get(name, name)
     cached = try_to_load_from_cache(name, "config.json")
     if isinstance(cached, str):
         return f"commit {Path(cached).parent.name}"

@@ -10,12 +10,12 @@ of the related task.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.study.circuits import Circuit, seed_of
-from dfa_tl.study.config import PairSpec, StudyConfig
+from dfa_tl.study.config import StudyConfig
+from dfa_tl.study.job_maker import JobMaker
 from dfa_tl.study.jobs import Group, Job
 
 WITHOUT_SOURCE = ("uniform_s", "random_s", "target_only")
@@ -35,17 +35,17 @@ def plan(config: StudyConfig, model_hashes: Mapping[str, str]) -> tuple[Group, .
         for pair in config.pairs
         for seed in config.seeds
         for method in ("none", *methods)
-        if (group := _Planner(config, pair, method, seed, model_hashes).group()).jobs
+        if (group := _Planner(JobMaker(config, pair, method, seed, model_hashes)).group()).jobs
     )
 
 
 @dataclass(frozen=True)
 class _Planner:
-    config: StudyConfig
-    pair: PairSpec
-    method: str
-    seed: int
-    hashes: Mapping[str, str]
+    jobs: JobMaker
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.jobs.config
 
     def group(self) -> Group:
         """The jobs of one pair, method and seed."""
@@ -58,20 +58,20 @@ class _Planner:
 
         for task in self.config.tasks:
             if circuits := list(self._circuits(task)):
-                add(self._evaluate(task, circuits))
-        return Group(self.pair.name, self.method, self.seed, tuple(ordered.values()))
+                add(self.jobs.evaluate(task, circuits))
+        return Group(self.jobs.pair.name, self.jobs.method, self.jobs.seed, tuple(ordered.values()))
 
     def _circuits(self, task: str) -> Iterator[Circuit]:
-        if self.method == "none":
+        if self.jobs.method == "none":
             yield from self._without_source(task)
             return
-        if self.method in self.config.methods:
-            gold = {"scores": self._attribute(self.pair.target, task)}
+        if self.jobs.method in self.config.methods:
+            gold = {"scores": self.jobs.attribute(self.jobs.pair.target, task)}
             pairs = self.config.train_pairs
             yield Circuit("gold", "scores", gold, (task,), pairs=pairs, all_views=True)
             yield from self._regimes(task)
             yield from self._controls(task)
-        if self.method in self.config.worth_methods:
+        if self.jobs.method in self.config.worth_methods:
             yield from self._few_pairs(task)
 
     def _train_tasks(self, regime: str, task: str) -> list[tuple[str, ...]]:
@@ -93,34 +93,37 @@ class _Planner:
                     continue
                 for tasks in self._train_tasks(regime, task):
                     views = variant == headline and regime != "cross-task"
-                    needs = self._alignments(tasks, variant) | self._source_scores(task)
+                    needs = self.jobs.alignments(tasks, variant) | self.jobs.source_scores(task)
                     yield self._circuit(regime, "transfer", needs, tasks, variant, views=views)
 
     def _controls(self, task: str) -> Iterator[Circuit]:
         config = self.config
         variant = next(iter(config.variants))
         others = tuple(other for other in config.tasks if other != task)
-        scores = self._source_scores(task)
+        scores = self.jobs.source_scores(task)
         wanted = [name for name in config.controls if name not in WITHOUT_SOURCE]
         if "depth_mean" in wanted:
             yield self._circuit("depth_mean", "depth_mean", scores, (), "")
         for draw in range(config.draws):
-            seed = seed_of("draw", self.seed, draw)
+            seed = seed_of("draw", self.jobs.seed, draw)
             if "random_W" in wanted:
                 options = {"seed": seed}
                 yield self._circuit("random_W", "random_W", scores, (), "", options, draw)
             for name, key in (("scrambled_s", "scrambled"), ("permuted_W", "permuted")):
                 if name in wanted and others:
-                    needs = self._alignments(others, variant) | scores
+                    needs = self.jobs.alignments(others, variant) | scores
                     yield self._circuit(name, "transfer", needs, others, variant, {key: seed}, draw)
         if not others:
             return
-        gold = {f"gold:{other}": self._attribute(self.pair.target, other) for other in others}
+        gold = {
+            f"gold:{other}": self.jobs.attribute(self.jobs.pair.target, other) for other in others
+        }
         if "mean_gold" in wanted:
             yield self._circuit("mean_gold", "mean_gold", gold, others, "")
         if "regression" in wanted:
             known = {
-                f"source:{other}": self._attribute(self.pair.source, other) for other in others
+                f"source:{other}": self.jobs.attribute(self.jobs.pair.source, other)
+                for other in others
             }
             options = {"penalty": config.penalty}
             needs = scores | gold | known
@@ -131,21 +134,21 @@ class _Planner:
         others = tuple(other for other in config.tasks if other != task)
         headline = next(iter(config.variants))
         if "target_only" in config.controls:
-            needs = {"scores": self._target_only(task)}
+            needs = {"scores": self.jobs.target_only(task)}
             yield self._circuit("target_only", "scores", needs, (task,), headline)
         if not others:
             return
         if "uniform_s" in config.controls:
             for variant in config.variants:
-                needs = self._alignments(others, variant, constant="uniform")
+                needs = self.jobs.alignments(others, variant, constant="uniform")
                 views = variant == headline
                 options = {"uniform": 1}
                 yield self._circuit(
                     "uniform_s", "transfer", needs, others, variant, options, views=views
                 )
         if "random_s" in config.controls:
-            needs = self._alignments(others, headline, constant="random")
-            options = {"random": seed_of("random_s", self.seed, task)}
+            needs = self.jobs.alignments(others, headline, constant="random")
+            options = {"random": seed_of("random_s", self.jobs.seed, task)}
             yield self._circuit("random_s", "transfer", needs, others, headline, options)
 
     def _few_pairs(self, task: str) -> Iterator[Circuit]:
@@ -154,11 +157,8 @@ class _Planner:
             for size in config.worth_pairs:
                 if size >= config.train_pairs:
                     continue
-                settings = self._settings(self.pair.target, task) | {"draw": draw, "pairs": size}
-                job = Job("few-pairs", settings, machine=self._machine())
-                yield Circuit(
-                    "few-pairs", "scores", {"scores": job}, (task,), draw=draw, pairs=size
-                )
+                needs = {"scores": self.jobs.few_pairs(task, draw, size)}
+                yield Circuit("few-pairs", "scores", needs, (task,), draw=draw, pairs=size)
 
     def _circuit(
         self,
@@ -185,127 +185,3 @@ class _Planner:
             and (recipe == "transfer" or name in ALL_VIEWS)
             and name not in ("scrambled_s", "permuted_W", "random_s"),
         )
-
-    def _model(self, role: str, name: str) -> dict[str, str]:
-        dtype = self.config.dtype
-        return {role: name, f"{role}_hash": self.hashes[name], f"{role}_dtype": dtype}
-
-    def _machine(self) -> dict[str, Any]:
-        return {"device": self.config.device, "batch_size": self.config.batch_size}
-
-    def _settings(self, model: str, task: str) -> dict[str, Any]:
-        return {
-            **self._model("model", model),
-            "task": task,
-            "train_pairs": self.config.train_pairs,
-            "seed": self.seed,
-            "method": self.method,
-            "ig_steps": self.config.ig_steps,
-            "ablation": self.config.ablation,
-        }
-
-    def _attribute(self, model: str, task: str) -> Job:
-        return Job("attribute", self._settings(model, task), machine=self._machine())
-
-    def _source_scores(self, task: str) -> dict[str, Job]:
-        return {"scores": self._attribute(self.pair.source, task)}
-
-    def _alignments(
-        self, tasks: tuple[str, ...], variant: str, constant: str | None = None
-    ) -> dict[str, Job]:
-        """W of each step of the pair, trained on `tasks`."""
-        settings = replace(self.config.variants[variant], seed=self.seed)
-        return {
-            f"W{number}": self._align(source, target, tasks, settings, constant)
-            for number, (source, target) in enumerate(self.pair.steps)
-        }
-
-    def _align(
-        self,
-        source: str,
-        target: str,
-        tasks: tuple[str, ...],
-        settings: AlignmentConfig,
-        constant: str | None,
-    ) -> Job:
-        needs = {} if constant else {task: self._attribute(source, task) for task in tasks}
-        return Job(
-            "align",
-            {
-                **self._model("source", source),
-                **self._model("target", target),
-                "tasks": list(tasks),
-                "train_pairs": self.config.train_pairs,
-                "seed": self.seed,
-                "scores": constant or "attributed",
-                "config": asdict(settings),
-            },
-            needs,
-            self._machine(),
-        )
-
-    def _target_only(self, task: str) -> Job:
-        headline = next(iter(self.config.variants.values()))
-        # The paper's learning rate: one logit moves by no more than the rate in a step.
-        paper = AlignmentConfig.paper(
-            seed=self.seed,
-            temperature=headline.temperature,
-            sparsity=headline.sparsity,
-            epochs=headline.epochs,
-            batch_size=headline.batch_size,
-        )
-        return Job(
-            "target-only",
-            {
-                **self._model("target", self.pair.target),
-                "tasks": [task],
-                "train_pairs": self.config.train_pairs,
-                "seed": self.seed,
-                "config": asdict(paper),
-            },
-            machine=self._machine(),
-        )
-
-    def _evaluate(self, task: str, circuits: list[Circuit]) -> Job:
-        config = self.config
-        needs = {
-            f"{number}/{role}": job
-            for number, circuit in enumerate(circuits)
-            for role, job in circuit.needs.items()
-        }
-        if self.method in config.methods:
-            needs["gold"] = self._attribute(self.pair.target, task)
-        return EvaluateJob(
-            "evaluate",
-            {
-                "pair": self.pair.name,
-                "source": self.pair.source,
-                **self._model("target", self.pair.target),
-                "task": task,
-                "method": self.method,
-                "seed": self.seed,
-                "test": [config.test_split, config.test_pairs, config.test_seed],
-                "ablation": config.ablation,
-                "protocols": list(config.protocols),
-                "rankings": list(config.rankings),
-                "grids": list(config.grids),
-                "metrics": list(config.metrics),
-                "level": config.level,
-                "resamples": config.resamples,
-                "circuits": [circuit.to_dict() for circuit in circuits],
-            },
-            needs,
-            self._machine(),
-            tuple(circuits),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluateJob(Job):
-    """A job that measures circuits.
-
-    Attributes:
-        circuits: The circuits; `settings` holds what identifies them.
-    """
-
-    circuits: tuple[Circuit, ...] = ()

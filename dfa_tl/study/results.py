@@ -14,25 +14,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dfa_tl.alignment.alignment import Alignment
+from dfa_tl import display
+from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.hub import OnHub
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.study import tables
-from dfa_tl.study.circuits import made
-from dfa_tl.study.config import GRIDS, StudyConfig
-from dfa_tl.study.effects import effects
+from dfa_tl.study.circuits import Circuit, EvaluateJob, made
+from dfa_tl.study.config import GRIDS, REGIMES, StudyConfig
+from dfa_tl.study.copied import copy_study
+from dfa_tl.study.effects import effects, overall
 from dfa_tl.study.jobs import FORMAT, Group, Job
 from dfa_tl.study.measure import View, cut, headline, load_curves
-from dfa_tl.study.plan import EvaluateJob, plan
+from dfa_tl.study.plan import plan
 from dfa_tl.study.store import Store
-from dfa_tl.study.tables import Table
+from dfa_tl.study.table import Table, write_frame
 from dfa_tl.study.work import load
+from dfa_tl.study.worth import worth
+
+if TYPE_CHECKING:
+    from dfa_tl.models.patterns import AttentionPatterns
 
 STUDY_FILE = "study.json"
 KEYS = [
@@ -68,7 +75,7 @@ class Failure:
 
 
 @dataclass(frozen=True, eq=False)
-class StudyResults:
+class StudyResults(OnHub):
     """Results of a study.
 
     Attributes:
@@ -82,6 +89,32 @@ class StudyResults:
     config: StudyConfig
     model_hashes: Mapping[str, str]
     failures: tuple[Failure, ...] = field(default=())
+
+    hub_file = ""
+    hub_patterns = (STUDY_FILE, "jobs/*/*/*.json", "jobs/*/*/*.safetensors")
+    hub_limit = 2**34
+
+    def __repr__(self) -> str:
+        return f"StudyResults({display.shortened(str(self.folder))}: {', '.join(self._facts)})"
+
+    @property
+    def _facts(self) -> list[str]:
+        config = self.config
+        counts = {
+            "pair": len(config.pairs),
+            "task": len(config.tasks),
+            "method": len(config.methods),
+            "seed": len(config.seeds),
+        }
+        if self.failures:
+            counts["failed job"] = len(self.failures)
+        return [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items()]
+
+    def _repr_html_(self) -> str:
+        title = display.shortened(f"StudyResults {self.folder}")
+        if not self.evaluations:
+            return display.block(title, self._facts, display.line("no measured circuits yet"))
+        return display.block(title, self._facts, self.leaderboard()._repr_html_())
 
     @classmethod
     def load(cls, folder: str | Path) -> StudyResults:
@@ -101,9 +134,37 @@ class StudyResults:
             raise FileFormatError(f"{path} does not describe a study: {error}") from error
 
     @cached_property
+    def versions(self) -> dict[str, str]:
+        """Of Python and the packages, in the run that the folder was last used by."""
+        content = json.loads((self.folder / STUDY_FILE).read_bytes())
+        return dict(content.get("versions", {}))
+
+    def save(self, path: str | Path) -> None:
+        """Copy the study to a new or empty folder: settings, valid results, and their tables.
+
+        Raises:
+            FileWriteError: the folder is not empty or cannot be written.
+        """
+        jobs = {job.key: job for group in self.groups for job in group.jobs}
+        write = self.write_tables if self.evaluations else None
+        copy_study(self._store, STUDY_FILE, jobs.values(), write, Path(path))
+
+    def _card_text(self) -> tuple[str, Mapping[str, Any]]:
+        return (
+            "A study of how well circuits carry over between models: its settings, the result of "
+            "every job below `jobs/`, and tables below `tables/`.",
+            self.config.to_dict(),
+        )
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The study's jobs."""
         return plan(self.config, self.model_hashes)
+
+    @cached_property
+    def _curves(self) -> dict[str, dict[str, dict[View, FaithfulnessCurve]]]:
+        """Curves read so far: tables ask for those of one job again and again."""
+        return {}
 
     @cached_property
     def _store(self) -> Store:
@@ -192,7 +253,9 @@ class StudyResults:
         chosen = View(*view) if view is not None else headline(self.config.to_dict())
         job = self._job(pair, task, method, seed)
         ks = GRIDS[grid or self.config.grids[0]]
-        saved = load_curves(self._store.path(job) / "curves.safetensors")
+        if job.key not in self._curves:
+            self._curves[job.key] = load_curves(self._store.path(job) / "curves.safetensors")
+        saved = self._curves[job.key]
         return {label: cut(by[chosen], ks) for label, by in saved.items() if chosen in by}
 
     def scores(self, pair: str, task: str, method: str, seed: int = 0) -> dict[str, NodeScores]:
@@ -205,6 +268,33 @@ class StudyResults:
             )
             for circuit in job.circuits
         }
+
+    def source_scores(self, pair: str, task: str, method: str, seed: int = 0) -> NodeScores:
+        """The source model's scores of a task, which the regimes carry over."""
+        found: Any = load(self._carried(pair, task, method, seed).needs["scores"], self._store)
+        return found
+
+    def alignment(
+        self, pair: str, task: str, method: str, seed: int = 0, *, regime: str = "zero-shot"
+    ) -> Alignment | AlignmentChain:
+        """The W that carries a task's circuit over in a regime, under the first settings.
+
+        Raises:
+            ConfigError: no such circuit was measured.
+        """
+        needs = self._carried(pair, task, method, seed, regime).needs
+        roles = sorted(role for role in needs if role.startswith("W"))
+        steps: list[Any] = [load(needs[role], self._store) for role in roles]
+        return steps[0] if len(steps) == 1 else AlignmentChain(tuple(steps))
+
+    def _carried(
+        self, pair: str, task: str, method: str, seed: int, regime: str | None = None
+    ) -> Circuit:
+        main = next(iter(self.config.variants))
+        for circuit in self._job(pair, task, method, seed).circuits:
+            if circuit.variant == main and circuit.name in ((regime,) if regime else REGIMES):
+                return circuit
+        raise ConfigError(f"no circuits of {regime or 'any regime'} for {task} in {self.folder}")
 
     def _target_nodes(self, job: EvaluateJob) -> NodeSet:
         for need in job.needs.values():
@@ -243,15 +333,20 @@ class StudyResults:
         """What the source accounts for: CPR of a regime minus a control's, per task."""
         return effects(self, against, regime)
 
+    def overall(self, regime: str = "zero-shot") -> Table:
+        """A regime minus gold and minus every control, averaged over tasks."""
+        return overall(self, regime)
+
     def worth(self, regime: str = "zero-shot") -> Table:
         """How many target pairs direct attribution needs to reach a regime's CPR."""
-        return tables.worth(self, regime)
+        return worth(self, regime)
 
     def tables(self) -> dict[str, Table]:
         """Every table that this study has rows for, by name."""
         found = {}
         for name in (
-            "leaderboard ablations scaling cross_task sensitivity structure source_effect worth"
+            "leaderboard ablations overall source_effect scaling cross_task sensitivity structure "
+            "worth"
         ).split():
             table = getattr(self, name)()
             if len(table.frame):
@@ -262,4 +357,17 @@ class StudyResults:
         """Write every table as .csv, .md and .tex, and the tidy table as `results.csv`."""
         out = Path(folder)
         written = [path for name, table in self.tables().items() for path in table.write(out, name)]
-        return [*written, tables.write_frame(self.frame(), out / "results.csv")]
+        return [*written, write_frame(self.frame(), out / "results.csv")]
+
+    def report(
+        self, path: str | Path, *, attention: Mapping[str, AttentionPatterns] | None = None
+    ) -> Path:
+        """Write the study as one HTML file that needs no network.
+
+        Args:
+            path: The file.
+            attention: Attention patterns to show, by title; see `dfa_tl.models.patterns`.
+        """
+        from dfa_tl.report import write_report  # plotly takes its time to import
+
+        return write_report(self, Path(path), attention or {})

@@ -53,6 +53,8 @@ class Store:
             if manifest["format"] != FORMAT or manifest["key"] != job.key:
                 return None
             for name, digest in manifest["files"].items():
+                if Path(name).name != name:  # a file elsewhere: not written by this package
+                    return None
                 if hashlib.sha256((path / name).read_bytes()).hexdigest() != digest:
                     return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

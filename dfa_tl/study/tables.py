@@ -1,20 +1,19 @@
 """The paper's tables, and those that it lacks, from the tidy table of a study.
 
 Numbers are means over seeds (and draws) of the headline's CPR: first protocol, ranking, metric and
-grid of the study. Every table goes to Markdown, CSV and LaTeX.
+grid of the study. `sd` is the standard deviation over seeds of the average over tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dfa_tl.evaluation.statistics import recovery
-from dfa_tl.study.store import replace_file
+from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.study.table import Table
 
 if TYPE_CHECKING:
     from dfa_tl.study.results import StudyResults
@@ -26,92 +25,17 @@ SETTINGS = {
     "zero-shot": "DFA (zero-shot)",
     "all": "DFA (all tasks)",
 }
-CSV_FORMAT = "%.6g"  # beyond it, results differ between machines
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table.
-
-    Attributes:
-        frame: One column per heading, numbers unrounded; missing where there is no value.
-        title: What it shows.
-    """
-
-    frame: pd.DataFrame
-    title: str = ""
-
-    def _texts(self, decimals: int) -> list[list[str]]:
-        def text(value: object) -> str:
-            if value is None or value is pd.NA or value != value:
-                return "-"
-            return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
-
-        return [[text(value) for value in row] for row in self.frame.itertuples(index=False)]
-
-    def to_markdown(self, decimals: int = 2) -> str:
-        """A Markdown table under its title."""
-        heading = [str(column) for column in self.frame.columns]
-        rows = [heading, ["---"] * len(heading), *self._texts(decimals)]
-        lines = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
-        return "\n".join([*([f"**{self.title}**", ""] if self.title else []), *lines]) + "\n"
-
-    def to_csv(self) -> str:
-        """CSV, six significant digits."""
-        return self.frame.to_csv(index=False, float_format=CSV_FORMAT, lineterminator="\n")
-
-    def to_latex(self, decimals: int = 2) -> str:
-        r"""A LaTeX `tabular` with `booktabs` rules, in a `table` with a caption."""
-        replaced = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "->": r"$\to$"}
-
-        def cells(row: Sequence[str]) -> str:
-            texts = list(row)
-            for plain, escaped in replaced.items():
-                texts = [text.replace(plain, escaped) for text in texts]
-            return " & ".join(texts) + r" \\"
-
-        numeric = [pd.api.types.is_numeric_dtype(kind) for kind in self.frame.dtypes]
-        columns = "".join("r" if is_number else "l" for is_number in numeric)
-        heading = cells([str(column) for column in self.frame.columns])
-        body = [cells(row) for row in self._texts(decimals)]
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{cells([self.title])[:-3]}}}",
-                rf"\begin{{tabular}}{{{columns}}}",
-                r"\toprule",
-                heading,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
-
-    def write(self, folder: Path, name: str) -> list[Path]:
-        """Write `name`.csv, .md and .tex."""
-        texts = {"csv": self.to_csv(), "md": self.to_markdown(), "tex": self.to_latex()}
-        paths = [folder / f"{name}.{suffix}" for suffix in texts]
-        for path, text in zip(paths, texts.values(), strict=True):
-            replace_file(path, text.encode())
-        return paths
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> Path:
-    """Write a tidy table as CSV."""
-    text = frame.to_csv(index=False, float_format=CSV_FORMAT, lineterminator="\n")
-    replace_file(path, text.encode())
-    return path
 
 
 def _mean_by_task(rows: Any, index: Sequence[str], tasks: Sequence[str]) -> pd.DataFrame:
-    """One row per `index`, one column per task and their mean over tasks that have a value."""
-    wide = rows.pivot_table(index=list(index), columns="test_task", values="cpr", sort=False)
+    """One row per `index`, one column per task, their mean over tasks and its sd over seeds."""
+    keys = list(index)
+    wide = rows.pivot_table(index=keys, columns="test_task", values="cpr", sort=False)
     wide = wide.reindex(columns=list(tasks))
-    return wide.assign(average=wide.mean(axis=1)).rename_axis(columns=None)
+    by_seed = rows.groupby([*keys, "seed", "test_task"])["cpr"].mean()
+    averages = by_seed.groupby([*keys, "seed"]).mean()
+    wide = wide.assign(average=wide.mean(axis=1), sd=averages.groupby(keys).std())
+    return wide.rename_axis(columns=None).reset_index()
 
 
 def _variant_name(setting: str, variant: str, headline: str) -> str:
@@ -136,7 +60,7 @@ def leaderboard(results: StudyResults) -> Table:
                 names = [_variant_name(label, variant, main) for variant in chosen["variant"]]
                 parts.append(chosen.assign(setting=names))
     table = _mean_by_task(pd.concat(parts), ["pair", "method", "setting"], config.tasks)
-    return Table(table.reset_index(), _title("CPR of carried-over circuits", results))
+    return Table(table, title("CPR of carried-over circuits", results))
 
 
 def ablations(results: StudyResults) -> Table:
@@ -166,11 +90,14 @@ def ablations(results: StudyResults) -> Table:
             )
             parts.append(best.assign(setting="DFA (best regime, chosen on test)"))
     table = _mean_by_task(pd.concat(parts), ["pair", "method", "setting"], config.tasks)
-    return Table(table.reset_index(), _title("CPR of controls", results))
+    return Table(table, title("CPR of controls", results))
 
 
 def scaling(results: StudyResults) -> Table:
-    """Mean recovery of gold by pair, method and regime, over tasks where it is defined."""
+    """Mean recovery of gold by pair, method and regime, over tasks where it is defined.
+
+    `low` and `high` are t limits over tasks.
+    """
     config = results.config
     rows: Any = results.headline()
     main = next(iter(config.variants))
@@ -202,18 +129,25 @@ def scaling(results: StudyResults) -> Table:
                         "setting": SETTINGS[regime],
                         "gold": float(cpr["gold"].mean()),
                         "aligned": float(cpr[regime].mean()),
-                        "recovery": _mean([one.ratio for one in defined]),
-                        "recovery above floor": _mean([one.above_floor for one in defined]),
+                        **_summary("recovery", [one.ratio for one in defined]),
+                        **_summary("above floor", [one.above_floor for one in defined]),
                         "tasks": len(each),
                         "undefined": len(each) - len(defined),
                     }
                 )
-    return Table(pd.DataFrame(found), _title("Recovery of gold CPR", results))
+    return Table(pd.DataFrame(found), title("Recovery of gold CPR", results))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _summary(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
+    """Mean over tasks, with its t interval: another six tasks might have given another mean."""
     numbers = [value for value in values if value is not None]
-    return sum(numbers) / len(numbers) if numbers else None
+    spread = seed_spread(numbers) if numbers else None
+    interval = spread.interval if spread else None
+    return {
+        name: spread.mean if spread else None,
+        f"{name} low": interval.low if interval else None,
+        f"{name} high": interval.high if interval else None,
+    }
 
 
 def cross_task(results: StudyResults) -> Table:
@@ -226,7 +160,7 @@ def cross_task(results: StudyResults) -> Table:
     chosen = chosen.sort_values("trained on", key=lambda names: names.map(order), kind="stable")
     chosen = chosen.sort_values(["pair", "method"], kind="stable")
     table = _mean_by_task(chosen, ["pair", "method", "trained on"], results.config.tasks)
-    return Table(table.reset_index(), _title("CPR by train and test task", results))
+    return Table(table, title("CPR by train and test task", results))
 
 
 def sensitivity(results: StudyResults) -> Table:
@@ -261,54 +195,14 @@ def structure(results: StudyResults) -> Table:
     return Table(means.reset_index(), "Structure kept")
 
 
-def worth(results: StudyResults, regime: str) -> Table:
-    """The smallest number of target pairs whose gold circuit reaches the regime's CPR.
-
-    Gold CPR is the mean over draws and seeds; missing where no number tried reaches it.
-    """
-    config = results.config
-    rows: Any = results.headline()
-    main = next(iter(config.variants))
-    found = []
-    for pair in config.pairs:
-        of_pair = rows[rows["pair"] == pair.name]
-        for method in config.methods:
-            ours = of_pair[(of_pair["method"] == method) & (of_pair["regime"] == regime)]
-            ours = ours[ours["variant"] == main].groupby("test_task")["cpr"].mean()
-            for direct in config.worth_methods:
-                few = of_pair[
-                    (of_pair["method"] == direct) & of_pair["regime"].isin(["few-pairs", "gold"])
-                ]
-                sizes = few.groupby(["test_task", "pairs"])["cpr"].mean()
-                for task in config.tasks:
-                    if task not in ours.index or task not in few["test_task"].to_numpy():
-                        continue
-                    by_size = sizes[task]
-                    enough = by_size.index[by_size >= ours[task]]
-                    found.append(
-                        {
-                            "pair": pair.name,
-                            "method": method,
-                            "task": task,
-                            regime: float(ours[task]),
-                            "direct method": direct,
-                            "pairs needed": int(enough.min()) if len(enough) else pd.NA,
-                            **{f"CPR from {n}": float(v) for n, v in by_size.items()},
-                        }
-                    )
-    table = pd.DataFrame(found)
-    if found:
-        table["pairs needed"] = table["pairs needed"].astype("Int64")
-    return Table(
-        table, _title(f"Target pairs that direct attribution needs to reach {regime}", results)
-    )
-
-
-def _title(what: str, results: StudyResults) -> str:
+def title(what: str, results: StudyResults) -> str:
+    """What a table shows and how it was measured."""
     config = results.config
     floors = results.headline()["floor"]
+    n_seeds = len(config.seeds)
     return (
         f"{what} (protocol {config.protocols[0]}, {config.rankings[0]} ranking, "
-        f"{config.grids[0]} grid, {config.test_pairs} test pairs, {len(config.seeds)} seeds; "
+        f"{config.grids[0]} grid, {config.test_pairs} test pairs, "
+        f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; "
         f"floor {floors.iloc[0]:.3f})"
     )

@@ -24,11 +24,10 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
-from dfa_tl.study.circuits import seed_of
+from dfa_tl.study.circuits import EvaluateJob, seed_of
 from dfa_tl.study.cost import attribution_passes, training_passes
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.measure import measure
-from dfa_tl.study.plan import EvaluateJob
 from dfa_tl.study.store import Store
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.registry import load_task
@@ -85,8 +84,14 @@ def _train(model: NodeModel, job: Job, task: str) -> PairDataset:
 def _attribute(job: Job, store: Store) -> Result:
     settings, model = job.settings, model_of(job)
     data = _train(model, job, settings["task"])
-    if "pairs" in settings:
-        data = _first(data, settings["pairs"], seed_of("draw", settings["seed"], settings["draw"]))
+    if job.kind == "few-pairs":
+        # The first pairs in a random order: a larger draw contains the smaller ones.
+        order = list(range(len(data)))
+        random.Random(seed_of("draw", settings["seed"], settings["draw"])).shuffle(order)
+        data = _chosen(data, order[: settings["pairs"]])
+    elif job.kind == "bootstrapped":
+        rng = random.Random(seed_of("vector", settings["seed"], settings["vector"]))
+        data = _chosen(data, rng.choices(range(len(data)), k=len(data)))
     scores = attribute(
         model,
         data,
@@ -102,13 +107,9 @@ def _attribute(job: Job, store: Store) -> Result:
     return Result(_scores_file(scores), passes.times(len(data)))
 
 
-def _first(data: PairDataset, n: int, seed: int) -> PairDataset:
-    """The first `n` pairs in a random order: a larger draw contains the smaller ones."""
+def _chosen(data: PairDataset, rows: list[int]) -> PairDataset:
     tokens = data.tokens
     assert tokens is not None
-    order = list(range(len(tokens)))
-    random.Random(seed).shuffle(order)
-    rows = order[:n]
     return PairDataset.from_tokens(
         tokens.clean[rows], tokens.corrupt[rows], tokens.answers[rows], tokens.lengths[rows],
         name=tokens.name,
@@ -120,7 +121,9 @@ def _align(job: Job, store: Store) -> Result:
     tasks, kind = settings["tasks"], settings["scores"]
     scores: dict[str, Any]
     if kind == "attributed":
-        scores = {task: load(job.needs[task], store) for task in tasks}
+        scores = {task: [] for task in tasks}
+        for role, need in job.needs.items():
+            scores[role.partition("#")[0]].append(load(need, store))
     else:
         nodes = model_of(job, "source").nodes
         seeds = {task: seed_of("random_s", settings["seed"], task) for task in tasks}
@@ -158,6 +161,7 @@ def _scores_file(scores: NodeScores) -> Callable[[Path], None]:
 WORK: dict[str, Callable[[Job, Store], Result]] = {
     "attribute": _attribute,
     "few-pairs": _attribute,
+    "bootstrapped": _attribute,
     "align": _align,
     "target-only": _target_only,
     "evaluate": _evaluate,

@@ -1,6 +1,9 @@
-"""Prompt pairs, generated tasks and metrics."""
+"""Prompt pairs, tasks and metrics."""
 
+from dfa_tl.tasks.mib import SOURCES
 from dfa_tl.tasks.registry import GENERATORS
 
 TASKS: tuple[str, ...] = tuple(GENERATORS)
 """Names of the generated tasks."""
+MIB_TASKS: tuple[str, ...] = tuple(SOURCES)
+"""Names of the benchmark's tasks."""

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.errors import ConfigError
-from dfa_tl.tasks.pairs import PairBatch
+from dfa_tl.tasks.batches import PairBatch
 
 Metric = Callable[[Float[Tensor, "batch vocab"], PairBatch], Float[Tensor, " batch"]]
 

@@ -1,163 +1,37 @@
-"""Prompt pairs, their tokens, and batches of them.
+"""Prompt pairs by name: from text or tokens, to the tokens of one model, to other tools.
 
-Prompts are tokenised one at a time by the model's own `to_tokens`, so each has exactly the tokens
-that the model would see alone; padding goes on the right and an attention mask marks what is real.
+How a pair becomes tokens is in `dfa_tl.tasks.tokenization`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from dfa_tl.errors import ConfigError, DataError
+from dfa_tl.tasks.batches import TokenPairs, padded
+from dfa_tl.tasks.eap_ig import EapIgBatch, pairs_of_batches
+from dfa_tl.tasks.tokenization import (
+    AnswerRule,
+    Dropped,
+    PromptPair,
+    Sorted,
+    Tokenizer,
+    sort_pairs,
+)
+
+if TYPE_CHECKING:
+    from dfa_tl.tasks.report import PairsReport, Runner
 
 logger = logging.getLogger(__name__)
 
 OnInvalid = Literal["raise", "drop"]
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """What pairs need of a model (a `NodeModel` is one)."""
-
-    def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
-        """Tokens of one prompt, with the model's default BOS."""
-        ...
-
-    def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
-        """Tokens of an answer string, nothing prepended."""
-        ...
-
-    @property
-    def unknown_token(self) -> int | None:
-        """The token for what the vocabulary lacks, if there is one."""
-        ...
-
-
-@dataclass(frozen=True)
-class PromptPair:
-    """A clean and a corrupt prompt of equal token length, the right and the wrong answer.
-
-    Answers are strings of exactly one token in the model's tokenizer, or token ids.
-    """
-
-    clean: str
-    corrupt: str
-    answer: str | int
-    wrong_answer: str | int
-
-
-@dataclass(frozen=True, eq=False)
-class PairBatch:
-    """Some pairs on a device, padded on the right to the longest of them.
-
-    Attributes:
-        clean, corrupt: Token ids.
-        mask: True at real positions (the same for both prompts of a pair).
-        last: Index of the last real position.
-        answers: Right and wrong answer token.
-        index: Each row's position in the data set.
-        clean_logits: Last logits of the clean run, for metrics that compare with it.
-    """
-
-    clean: Int[Tensor, "batch pos"]
-    corrupt: Int[Tensor, "batch pos"]
-    mask: Bool[Tensor, "batch pos"]
-    last: Int[Tensor, " batch"]
-    answers: Int[Tensor, "batch 2"]
-    index: Int[Tensor, " batch"]
-    clean_logits: Float[Tensor, "batch vocab"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def part(self, start: int, stop: int) -> PairBatch:
-        """Rows `start` to `stop`, padded as before."""
-        return self._each(lambda tensor: tensor[start:stop])
-
-    def repeated(self, copies: int) -> PairBatch:
-        """The whole batch `copies` times over."""
-        return self._each(lambda tensor: repeat_rows(tensor, copies))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: change(t) for k, t in tensors.items() if t is not None})
-
-    def with_clean_logits(self, logits: Float[Tensor, "batch vocab"]) -> PairBatch:
-        """The same pairs, knowing the logits of their clean run."""
-        return replace(self, clean_logits=logits.detach())
-
-
-def repeat_rows(tensor: Tensor, copies: int) -> Tensor:
-    """All rows, then all rows again, `copies` times over."""
-    return tensor.repeat(copies, *[1] * (tensor.dim() - 1))
-
-
-@dataclass(frozen=True, eq=False)
-class TokenPairs:
-    """Tokenised pairs: what attribution, alignment and evaluation work on.
-
-    Attributes:
-        clean, corrupt: Token ids, padded on the right.
-        lengths: Real tokens of each pair.
-        answers: Right and wrong answer token.
-        name: The task.
-
-    Raises:
-        DataError: no pairs, or tensors whose shapes or values do not fit together.
-    """
-
-    clean: Int[Tensor, "pair pos"]
-    corrupt: Int[Tensor, "pair pos"]
-    lengths: Int[Tensor, " pair"]
-    answers: Int[Tensor, "pair 2"]
-    name: str
-
-    def __post_init__(self) -> None:
-        n = len(self.clean)
-        shapes = {key: tuple(getattr(self, key).shape) for key in ("clean", "corrupt", "answers")}
-        if n == 0:
-            raise DataError(f"{self.name!r} holds no pairs; nothing can be measured on it")
-        if shapes["clean"] != shapes["corrupt"] or len(shapes["clean"]) != 2:
-            raise DataError(f"clean and corrupt tokens must both be (pair, pos), got {shapes}")
-        if shapes["answers"] != (n, 2) or self.lengths.shape != (n,):
-            raise DataError(f"expected {n} lengths and ({n}, 2) answers, got {shapes}")
-        if bool((self.lengths < 1).any()) or bool((self.lengths > self.clean.shape[1]).any()):
-            raise DataError(f"lengths must lie between 1 and {self.clean.shape[1]}")
-        if bool((self.answers[:, 0] == self.answers[:, 1]).any()):
-            rows = (self.answers[:, 0] == self.answers[:, 1]).nonzero()[:, 0].tolist()
-            raise DataError(f"answer and wrong answer are the same token in pairs {rows[:10]}")
-
-    def __len__(self) -> int:
-        return len(self.clean)
-
-    def select(self, rows: Tensor | Sequence[int], device: torch.device | str) -> PairBatch:
-        """The pairs at `rows` as a batch on `device`."""
-        index = torch.as_tensor(rows, dtype=torch.long)
-        lengths = self.lengths[index]
-        width = int(lengths.max())
-        mask = torch.arange(width) < lengths[:, None]
-        return PairBatch(
-            clean=self.clean[index, :width].to(device),
-            corrupt=self.corrupt[index, :width].to(device),
-            mask=mask.to(device),
-            last=(lengths - 1).to(device),
-            answers=self.answers[index].to(device),
-            index=index,
-        )
-
-    def row_batches(self, batch_size: int) -> list[Tensor]:
-        """Rows of each batch, pairs of equal length together so that little is padded."""
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: must be at least 1")
-        return list(self.lengths.argsort(stable=True).split(batch_size))
 
 
 @dataclass(frozen=True)
@@ -170,17 +44,27 @@ class PairDataset:
         on_invalid: What to do with pairs that a model's tokenizer makes unusable: `raise` a
             `DataError` that lists them, or `drop` them and log how many.
         tokens: Set by `from_tokens` only: the pairs as tokens, used as they are.
+        answer_rule: How an answer becomes a token; see `dfa_tl.tasks.tokenization`.
+        limit: Use only the first so many pairs that a model's tokenizer leaves usable.
+        left_out: What the source holds and `pairs` does not, in words, for the report.
     """
 
     pairs: tuple[PromptPair, ...]
     name: str = "pairs"
     on_invalid: OnInvalid = "raise"
     tokens: TokenPairs | None = None
+    answer_rule: AnswerRule = "one-token"
+    limit: int | None = None
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", tuple(self.pairs))
-        if self.on_invalid not in ("raise", "drop"):
-            raise ConfigError(f"on_invalid={self.on_invalid!r}: choose 'raise' or 'drop'")
+        for setting, allowed in (("on_invalid", OnInvalid), ("answer_rule", AnswerRule)):
+            if getattr(self, setting) not in get_args(allowed):
+                choices = " or ".join(map(repr, get_args(allowed)))
+                raise ConfigError(f"{setting}={getattr(self, setting)!r}: choose {choices}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit={self.limit}: ask for at least one pair")
 
     @classmethod
     def from_tokens(
@@ -206,12 +90,65 @@ class PairDataset:
         tokens = TokenPairs(clean, corrupt, lengths, answers, name)
         return cls(pairs=(), name=name, tokens=tokens)
 
+    @classmethod
+    def from_eap_ig(cls, batches: Iterable[Sequence[Any]], name: str = "pairs") -> PairDataset:
+        """Pairs from an EAP-IG dataloader; see `dfa_tl.tasks.eap_ig`.
+
+        Args:
+            batches: Batches of clean prompts, corrupted prompts and `[correct, incorrect]` token
+                ids. The ids hold for one tokenizer only.
+            name: The task.
+
+        Raises:
+            DataError: a batch of another form; the message says which.
+        """
+        return cls(pairs_of_batches(batches), name=name)
+
+    def to_eap_ig(self, tokenizer: Tokenizer, batch_size: int = 16) -> list[EapIgBatch]:
+        """The usable pairs as the batches that EAP-IG code loops over, in their order.
+
+        EAP-IG tokenises the prompts itself, always with a BOS.
+
+        Args:
+            tokenizer: The model whose tokens the labels are.
+            batch_size: Pairs per batch.
+
+        Raises:
+            ConfigError: the pairs are tokens (`from_tokens`), so there is no text to give.
+            DataError: as `tokenize`.
+        """
+        if self.tokens is not None:
+            raise ConfigError(f"{self.name!r} holds tokens; EAP-IG needs the prompts as text")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+        usable = self._usable(tokenizer).usable
+        rows = [(self.pairs[number], tokens.answers) for number, tokens in usable.items()]
+        return [
+            EapIgBatch(
+                clean=[pair.clean for pair, _ in rows[start : start + batch_size]],
+                corrupted=[pair.corrupt for pair, _ in rows[start : start + batch_size]],
+                labels=torch.stack([answers for _, answers in rows[start : start + batch_size]]),
+            )
+            for start in range(0, len(rows), batch_size)
+        ]
+
     def __len__(self) -> int:
-        return len(self.pairs) if self.tokens is None else len(self.tokens)
+        if self.tokens is not None:
+            return len(self.tokens)
+        return len(self.pairs) if self.limit is None else min(self.limit, len(self.pairs))
 
     def __getitem__(self, rows: slice) -> PairDataset:
         if not isinstance(rows, slice):
             raise ConfigError("a data set is cut with a slice, data[:10]; pairs are in data.pairs")
+        if self.limit is not None:
+            start, stop, step = rows.indices(len(self))
+            if start != 0 or step != 1:
+                raise ConfigError(
+                    f"{self.name!r} takes the first {self.limit} pairs that a model's tokenizer "
+                    "leaves, so only its beginning can be cut off (data[:10]); load it without n "
+                    "to cut it anywhere"
+                )
+            return replace(self, limit=stop) if stop else replace(self, pairs=(), limit=None)
         if self.tokens is None:
             return replace(self, pairs=self.pairs[rows])
         t = self.tokens
@@ -227,62 +164,54 @@ class PairDataset:
                 to the tokenizer, or with equal answers: the message lists them.
         """
         if self.tokens is not None:
+            self.tokens.check_vocabulary(tokenizer.vocabulary_size)
             return self.tokens
+        return padded(list(self._usable(tokenizer).usable.values()), self.name)
+
+    def report(self, model: Runner, *, batch_size: int = 16) -> PairsReport:
+        """What the pairs look like to a model, and whether it can do the task.
+
+        Args:
+            model: Runs the clean and the corrupt prompts; it is as it was afterwards.
+            batch_size: Pairs per run.
+        """
+        from dfa_tl.tasks.report import report  # it works on this class
+
+        return report(self, model, batch_size)
+
+    def sorted_for(self, tokenizer: Tokenizer) -> Sorted:
+        """Which pairs a model's tokenizer leaves usable, and which it does not, and why."""
+        return sort_pairs(self.pairs, tokenizer, self.answer_rule, self.limit)
+
+    def _usable(self, tokenizer: Tokenizer) -> Sorted:
+        """The same; raises or logs what `on_invalid` asks for."""
         if not self.pairs:
             raise DataError(f"{self.name!r} holds no pairs; nothing can be measured on it")
-        rows: list[tuple[Tensor, Tensor, Tensor]] = []
-        problems: list[str] = []
-        for number, pair in enumerate(self.pairs):
-            try:
-                rows.append(_pair_tokens(pair, tokenizer))
-            except DataError as error:
-                problems.append(f"pair {number} ({pair.clean!r} / {pair.corrupt!r}): {error}")
-        if problems:
-            listed = "\n  ".join(problems[:10]) + ("\n  ..." if len(problems) > 10 else "")
-            summary = f"{len(problems)} of {len(self.pairs)} pairs of {self.name!r} cannot be used"
-            if self.on_invalid == "raise" or not rows:
+        found = self.sorted_for(tokenizer)
+        n_used, n_dropped = len(found.usable), len(found.dropped)
+        if n_dropped:
+            summary = f"{n_dropped} of {n_used + n_dropped} pairs of {self.name!r} cannot be used"
+            problems = _listed(found.dropped)
+            if self.on_invalid == "raise":
                 raise DataError(
-                    f"{summary}:\n  {listed}\nMend them, or leave them out with "
+                    f"{summary}:\n  {problems}\nMend them, or leave them out with "
                     "PairDataset(..., on_invalid='drop')"
                 )
-            logger.warning("%s and were left out:\n  %s", summary, listed)
-        clean, corrupt, answers = zip(*rows, strict=True)
-        return TokenPairs(
-            clean=pad_sequence(list(clean), batch_first=True),
-            corrupt=pad_sequence(list(corrupt), batch_first=True),
-            lengths=torch.tensor([len(row) for row in clean]),
-            answers=torch.stack(answers),
-            name=self.name,
-        )
+            if not n_used:
+                raise DataError(
+                    f"{summary}:\n  {problems}\nNone is left: this task does not suit the "
+                    "model's tokenizer. Choose another task or another model"
+                )
+            logger.warning("%s and were left out:\n  %s", summary, problems)
+        if self.limit is not None and n_used < self.limit:
+            logger.warning(
+                "%r: %d pairs were asked for, %d can be used", self.name, self.limit, n_used
+            )
+        return found
 
     def __repr__(self) -> str:
         return f"PairDataset({self.name!r}, {len(self)} pairs)"
 
 
-def _pair_tokens(pair: PromptPair, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor]:
-    prompts = []
-    for which, text in (("clean", pair.clean), ("corrupt", pair.corrupt)):
-        if not text.strip():
-            raise DataError(f"the {which} prompt is empty")
-        tokens = tokenizer.prompt_tokens(text)
-        if tokenizer.unknown_token is not None and bool((tokens == tokenizer.unknown_token).any()):
-            raise DataError(f"the {which} prompt has words that the tokenizer does not know")
-        prompts.append(tokens)
-    clean, corrupt = prompts
-    if len(clean) != len(corrupt):
-        raise DataError(f"clean has {len(clean)} tokens, corrupt {len(corrupt)}; make them equal")
-    answers = [_answer_token(a, tokenizer) for a in (pair.answer, pair.wrong_answer)]
-    if answers[0] == answers[1]:
-        raise DataError(f"answer and wrong answer are the same token ({pair.answer!r})")
-    return clean, corrupt, torch.tensor(answers)
-
-
-def _answer_token(answer: str | int, tokenizer: Tokenizer) -> int:
-    if isinstance(answer, int):
-        return answer
-    tokens = tokenizer.answer_tokens(answer)
-    if len(tokens) != 1:
-        raise DataError(f"answer {answer!r} is {len(tokens)} tokens; it must be exactly one")
-    if int(tokens[0]) == tokenizer.unknown_token:
-        raise DataError(f"answer {answer!r} is not in the tokenizer's vocabulary")
-    return int(tokens[0])
+def _listed(dropped: Sequence[Dropped]) -> str:
+    return "\n  ".join(map(str, dropped[:10])) + ("\n  ..." if len(dropped) > 10 else "")

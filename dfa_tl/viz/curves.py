@@ -1,124 +1,243 @@
-"""Faithfulness curves: gold, aligned circuits and controls against the kept proportion of nodes."""
+"""Faithfulness curves: gold, aligned circuits and controls against the kept proportion of nodes.
+
+A band is the bootstrap interval of f over test pairs, at each k by itself. f at one k is the CPR of
+a curve that is f(k) throughout, so bands are made by `cpr_interval` and mean what its limits mean.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.viz.theme import COLORS, DASHES, MARKERS, QUIET, TEMPLATE
+from dfa_tl.evaluation.statistics import Bootstrap, cpr_interval
+from dfa_tl.viz.theme import QUIET, Style, finished, quiet, span, style
 
-PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 560, 440, 3
+Curves = Mapping[str, FaithfulnessCurve]
+
+COLUMNS = 3
+PLOT_HEIGHT, LEGEND_LINE, BELOW, ABOVE = 250, 18, 40, 44  # pixels
+PANEL_WIDTH, SINGLE_WIDTH, SINGLE_HEIGHT = 380, 820, 480
+BAND_OPACITY = 0.15
 
 
 def faithfulness_curves(
-    panels: Mapping[str, Mapping[str, FaithfulnessCurve]],
+    panels: FaithfulnessCurve | Curves | Mapping[str, Curves],
     *,
+    bands: Bootstrap | float | None = None,
     log_k: bool | None = None,
     title: str = "",
 ) -> go.Figure:
     """One panel per task: faithfulness of each circuit against the proportion of nodes kept.
 
     Args:
-        panels: `panels[task][label]` is a curve; a label looks the same in every panel.
+        panels: `panels[task][label]` is a curve; a label looks the same in every panel. Also one
+            task's `curves[label]`, or a single curve.
+        bands: Bands over test pairs around the curves: a `Bootstrap`, or just its level, such as
+            0.95. None for no bands.
         log_k: Logarithmic k; by default where the smallest k is above 0.
         title: Of the whole figure.
 
     Returns:
         The figure (not shown). CPR stands in the legend. A dotted line at f = 1 marks parity with
         the clean model; another marks the floor, the curve that recovers nothing before k = 1,
-        whose CPR is in the panel's subtitle.
+        with its CPR in the legend.
 
     Raises:
-        ConfigError: nothing to draw.
+        ConfigError: nothing to draw, or a mixture of curves and mappings.
     """
-    if not panels or not all(panels.values()):
+    tasks = _panels(panels)
+    labels = list(dict.fromkeys(label for curves in tasks.values() for label in curves))
+    styles = {label: style(place) for place, label in enumerate(labels)}
+    chosen = Bootstrap(level=bands) if isinstance(bands, (int, float)) else bands
+    return drawn(tasks, styles, bands=chosen, log_k=log_k, title=title)
+
+
+def _panels(given: Any) -> dict[str, dict[str, FaithfulnessCurve]]:
+    if isinstance(given, FaithfulnessCurve):
+        return {"": {"circuit": given}}
+    if given and all(isinstance(value, FaithfulnessCurve) for value in given.values()):
+        return {"": dict(given)}
+    curves = [value for value in given.values() if isinstance(value, Mapping)]
+    if not given or not all(given.values()):
         raise ConfigError("nothing to draw: give at least one task with at least one curve")
-    columns = min(len(panels), COLUMNS)
+    if len(curves) < len(given):
+        raise ConfigError(
+            f"expected curves by label, or by task and label; {', '.join(map(str, given))} are "
+            "some of each"
+        )
+    return {task: dict(each) for task, each in given.items()}
+
+
+def band(
+    curve: FaithfulnessCurve, bootstrap: Bootstrap
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Lower and upper limits of f at each k; infinite where the data set none."""
+    intervals = [
+        cpr_interval(
+            replace(curve, ks=(0.0, 1.0), n_kept=(n, n), pair_values=row[[0, 0]]), bootstrap
+        )
+        for n, row in zip(curve.n_kept, curve.pair_values[:, None], strict=True)
+    ]
+    return (
+        np.array([interval.low for interval in intervals]),
+        np.array([interval.high for interval in intervals]),
+    )
+
+
+def drawn(
+    panels: Mapping[str, Curves],
+    styles: Mapping[str, Style],
+    *,
+    bands: Bootstrap | None,
+    log_k: bool | None,
+    title: str,
+    columns: int = COLUMNS,
+) -> go.Figure:
+    """The figure of some panels: a legend of its own below each, or beside a single one."""
+    single = len(panels) == 1
+    columns = min(len(panels), columns)
     rows = -(-len(panels) // columns)
-    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    legend_height = LEGEND_LINE * (1 + max(map(len, panels.values()))) + 6
+    extra = LEGEND_LINE * max(task.count("<br>") for task in panels)
+    gap = BELOW + legend_height + ABOVE + extra
+    height = SINGLE_HEIGHT if single else rows * PLOT_HEIGHT + (rows - 1) * gap
     figure = make_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=[_heading(task, curves) for task, curves in panels.items()],
-        horizontal_spacing=0.08,
-        vertical_spacing=0.16,
+        horizontal_spacing=0.2 / columns,
+        vertical_spacing=gap / height if rows > 1 else 0.0,
     )
     for place, curves in enumerate(panels.values()):
         where: Any = {"row": place // columns + 1, "col": place % columns + 1}
         legend = "legend" if place == 0 else f"legend{place + 1}"
-        first = next(iter(curves.values()))
-        logarithmic = first.ks[0] > 0 if log_k is None else log_k
         for label, curve in curves.items():
-            style = labels.index(label)
-            figure.add_trace(
-                go.Scatter(
-                    x=curve.ks,
-                    y=curve.faithfulness,
-                    name=f"{label} (CPR {curve.cpr:.2f})",
-                    legend=legend,
-                    mode="lines+markers",
-                    line={
-                        "color": COLORS[style % len(COLORS)],
-                        "dash": DASHES[style % len(DASHES)],
-                        "width": 2,
-                    },
-                    marker={"symbol": MARKERS[style % len(MARKERS)], "size": 7},
-                    customdata=curve.n_kept,
-                    hovertemplate="k %{x}, %{customdata} nodes: f %{y:.3f}",
-                ),
-                **where,
-            )
-        figure.add_trace(
-            go.Scatter(
-                x=first.ks[-2:],
-                y=[0, 1],
-                mode="lines",
-                line={"color": QUIET, "dash": "dot", "width": 1},
-                showlegend=False,
-                hovertemplate="floor",
-            ),
-            **where,
-        )
-        figure.add_hline(y=1, line={"color": QUIET, "dash": "dot", "width": 1}, **where)
-        figure.add_hline(y=0, line={"color": QUIET, "width": 1}, **where)
+            _draw_curve(figure, label, curve, styles[label], bands, legend, where)
+        first = next(iter(curves.values()))
+        _draw_guides(figure, first, legend, where)
+        logarithmic = first.ks[0] > 0 if log_k is None else log_k
         figure.update_xaxes(
             type="log" if logarithmic else "linear", title="proportion of nodes kept, k", **where
         )
-        figure.update_yaxes(title="faithfulness, f", **where)
+        figure.update_yaxes(title="faithfulness, f" if where["col"] == 1 else None, **where)
         x_domain, y_domain = _domains(figure, place)
-        # A legend in the panel's own corner: upper left, where curves rarely are.
+        beside = {"x": 1.02, "y": 1.0}
+        below = {"x": x_domain[0], "y": y_domain[0] - BELOW / height}
+        place_of_legend = beside if single else below
         figure.update_layout(
             {
                 legend: {
-                    "x": x_domain[0] + 0.01,
-                    "y": y_domain[1] - 0.01,
+                    **place_of_legend,
                     "xanchor": "left",
                     "yanchor": "top",
-                    "font": {"size": 11},
+                    "tracegroupgap": 0,
+                    "font": {"size": 12 if single else 11},
                 }
             }
         )
-    figure.update_layout(
-        template=TEMPLATE,
-        title={"text": title, "x": 0.01, "xanchor": "left"},
-        width=PANEL_WIDTH * columns,
-        height=PANEL_HEIGHT * rows + (40 if title else 0),
-        margin={"t": 90 if title else 60},
+    figure.update_annotations(font={"size": 13})
+    below_all = 0 if single else legend_height
+    heading = (76 if title else 44) + extra
+    return finished(
+        figure,
+        alt=_alt(panels),
+        title=title,
+        width=SINGLE_WIDTH if single else PANEL_WIDTH * columns + 40,
+        height=height if single else height + heading + BELOW + below_all,
+        margin={"t": heading, "b": BELOW + below_all},
     )
-    return figure
 
 
-def _heading(task: str, curves: Mapping[str, FaithfulnessCurve]) -> str:
-    first = next(iter(curves.values()))
-    return f"{task} <span style='color:{QUIET};font-size:12px'>(floor {first.floor:.2f})</span>"
+def _draw_curve(
+    figure: go.Figure,
+    label: str,
+    curve: FaithfulnessCurve,
+    look: Style,
+    bands: Bootstrap | None,
+    legend: str,
+    where: Any,
+) -> None:
+    if bands is not None:
+        low, high = band(curve, bands)
+        known = np.isfinite(low) & np.isfinite(high)
+        ks = np.array(curve.ks)[known]
+        figure.add_trace(
+            go.Scatter(
+                x=[*ks, *ks[::-1]],
+                y=[*low[known], *high[known][::-1]],
+                fill="toself",
+                fillcolor=look.faint(BAND_OPACITY),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                legend=legend,
+                legendgroup=label,
+                showlegend=False,
+                name=f"{label}, {bands.level:.0%} over pairs",
+            ),
+            **where,
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=curve.ks,
+            y=curve.faithfulness,
+            name=f"{label} (CPR {curve.cpr:.2f})",
+            legend=legend,
+            legendgroup=label,
+            mode="lines+markers",
+            line={"color": look.color, "dash": look.dash, "width": 2},
+            marker={"symbol": look.marker, "size": 6, "line": {"width": 1, "color": look.color}},
+            customdata=curve.n_kept,
+            hovertemplate="k %{x}, %{customdata} nodes: f %{y:.3f}",
+        ),
+        **where,
+    )
 
 
-def _domains(figure: go.Figure, place: int) -> tuple[tuple[float, float], tuple[float, float]]:
+def _draw_guides(figure: go.Figure, curve: FaithfulnessCurve, legend: str, where: Any) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=curve.ks[-2:],
+            y=[0, 1],
+            mode="lines",
+            line={"color": QUIET, "dash": "dot", "width": 1.5},
+            name=f"floor (CPR {curve.floor:.2f})",
+            legend=legend,
+            hovertemplate="nothing recovered before k = 1",
+        ),
+        **where,
+    )
+    figure.add_hline(y=1, line={"color": QUIET, "dash": "dot", "width": 1}, **where)
+    figure.add_hline(y=0, line={"color": QUIET, "width": 1}, **where)
+
+
+def _heading(task: str, curves: Curves) -> str:
+    return f"{task} {quiet(f'{len(next(iter(curves.values())).clean)} pairs')}".strip()
+
+
+def _alt(panels: Mapping[str, Curves]) -> str:
+    labels = dict.fromkeys(label for curves in panels.values() for label in curves)
+    parts = [
+        f"{label} {span([curves[label].cpr for curves in panels.values() if label in curves])}"
+        for label in labels
+    ]
+    first = next(iter(next(iter(panels.values())).values()))
+    where = f" in {len(panels)} panels ({', '.join(panels)})" if len(panels) > 1 else ""
+    return (
+        f"Faithfulness against the proportion of nodes kept{where}; CPR of {', '.join(parts)}; "
+        f"floor {first.floor:.2f}."
+    )
+
+
+def _domains(figure: go.Figure, place: int) -> tuple[Sequence[float], Sequence[float]]:
     suffix = "" if place == 0 else str(place + 1)
     layout: Any = figure.layout
     return layout[f"xaxis{suffix}"].domain, layout[f"yaxis{suffix}"].domain

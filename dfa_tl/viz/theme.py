@@ -1,10 +1,15 @@
 """One quiet theme for every figure: a plotly template object, never plotly's global default.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers and in print; every series also has
-its own dash and marker.
+Colours are Okabe and Ito's, told apart by colour-blind readers; every series also has its own dash
+and marker, so that it is told apart in grey print. The background is opaque and light: figures read
+the same in dark notebooks. Diverging colours are centred on zero and differ in lightness too
+(positive is the darker end); sequential ones rise in darkness.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
@@ -12,17 +17,154 @@ COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56
 DASHES = ("solid", "solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 GRID = "#E3E3E3"
-QUIET = "#7A7A7A"
+QUIET = "#6B6B6B"
+INK = "#222222"
+POSITIVE, NEGATIVE = "#08519C", "#D9690F"
+DIVERGING = (
+    (0.0, NEGATIVE),
+    (0.25, "#F2B27A"),
+    (0.5, "#FFFFFF"),
+    (0.75, "#7FB0D9"),
+    (1.0, POSITIVE),
+)
+SEQUENTIAL = (
+    (0.0, "#F7FBFF"),
+    (0.4, "#C3DAEE"),
+    (0.6, "#8DBADD"),
+    (0.8, "#3F86BD"),
+    (1.0, "#08306B"),
+)
+
+AXIS = {
+    "gridcolor": GRID,
+    "linecolor": QUIET,
+    "ticks": "outside",
+    "ticklen": 4,
+    "tickfont": {"size": 11},
+    "title": {"font": {"size": 12}, "standoff": 6},
+    "zeroline": False,
+    "automargin": False,
+}
+COLOR_BAR = {
+    "thickness": 14,
+    "outlinewidth": 0,
+    "tickfont": {"size": 11},
+    "title": {"font": {"size": 12}},
+}
 
 TEMPLATE = go.layout.Template(
     layout={
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222222"},
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "colorway": list(COLORS),
-        "xaxis": {"gridcolor": GRID, "linecolor": QUIET, "ticks": "outside", "zeroline": False},
-        "yaxis": {"gridcolor": GRID, "linecolor": QUIET, "ticks": "outside", "zeroline": False},
-        "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
-        "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
+        "xaxis": AXIS,
+        "yaxis": AXIS,
+        "legend": {"bgcolor": "rgba(255,255,255,0.8)", "font": {"size": 12}},
+        "annotationdefaults": {"font": {"color": INK}},
+        "coloraxis": {"colorbar": COLOR_BAR},
+        "hoverlabel": {"bgcolor": "white", "font": {"color": INK}},
     }
 )
+
+
+class Style(NamedTuple):
+    """How a series looks."""
+
+    color: str
+    dash: str = "solid"
+    marker: str = "circle"
+
+    def faint(self, opacity: float) -> str:
+        """Its colour, translucent."""
+        red, green, blue = (int(self.color[place : place + 2], 16) for place in (1, 3, 5))
+        return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def style(place: int) -> Style:
+    """The style of the series at a place."""
+    number = place % len(COLORS)
+    return Style(COLORS[number], DASHES[number], MARKERS[number])
+
+
+CIRCUITS = {
+    "gold": Style("#000000", "solid", "circle"),
+    "in-distribution": Style("#0072B2", "solid", "square"),
+    "near-distribution": Style("#009E73", "dashdot", "triangle-up"),
+    "zero-shot": Style("#D55E00", "dash", "diamond"),
+    "all": Style("#CC79A7", "dot", "x"),
+    "uniform_s": Style("#E69F00", "longdash", "cross"),
+    "random_s": Style("#8C6D1F", "longdashdot", "star"),
+    "random_W": Style("#8A8A8A", "dot", "x-thin"),
+    "scrambled_s": Style("#8A8A8A", "dash", "triangle-down"),
+    "permuted_W": Style("#8A8A8A", "dashdot", "triangle-left"),
+    "depth_mean": Style("#56B4E9", "longdash", "hexagon"),
+    "target_only": Style("#5A5A5A", "solid", "pentagon"),
+    "regression": Style("#5A5A5A", "dot", "bowtie"),
+    "mean_gold": Style("#5A5A5A", "dash", "hourglass"),
+}
+"""The style of each circuit of a study: the same in every figure."""
+
+
+def circuit_style(name: str) -> Style:
+    """The style of a circuit of a study."""
+    return CIRCUITS.get(name, Style(QUIET))
+
+
+def circuit_label(name: str) -> str:
+    """What a figure calls a circuit of a study: `DFA (zero-shot)`, else its name."""
+    regimes = ("in-distribution", "near-distribution", "zero-shot", "all")
+    return f"DFA ({name})" if name in regimes else name
+
+
+def broken(name: str) -> str:
+    """A name with underscores, broken over lines at them, for narrow places."""
+    return name.replace("_", "<br>")
+
+
+def quiet(text: str) -> str:
+    """The text, small and grey."""
+    return f"<span style='color:{QUIET};font-size:11px'>{text}</span>"
+
+
+def span(values: Sequence[float]) -> str:
+    """Smallest and largest of some values, as a text."""
+    low, high = min(values), max(values)
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+def finished(
+    figure: go.Figure,
+    *,
+    alt: str,
+    title: str,
+    width: int,
+    height: int,
+    margin: dict[str, int] | None = None,
+) -> go.Figure:
+    """A figure with theme, title, size, and the sentence that screen readers read.
+
+    Args:
+        figure: The figure; changed and returned.
+        alt: One sentence with the numbers that matter, kept as `figure.layout.meta["alt"]`.
+        title: Of the whole figure; may be empty.
+        width: Pixels.
+        height: Pixels.
+        margin: Pixels by side (`l`, `r`, `t`, `b`), where other than usual.
+    """
+    figure.update_layout(
+        template=TEMPLATE,
+        title={
+            "text": title,
+            "x": 0.01,
+            "xanchor": "left",
+            "y": 1 - 16 / height,
+            "yanchor": "top",
+            "font": {"size": 15},
+        },
+        width=width,
+        height=height,
+        margin={"l": 64, "r": 24, "t": 84 if title else 48, "b": 56, **(margin or {})},
+        meta={"alt": " ".join(alt.split())},
+    )
+    return figure

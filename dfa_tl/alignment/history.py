@@ -1,0 +1,41 @@
+"""`AlignmentHistory`: what happened while W was trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentHistory:
+    """What happened at each training step.
+
+    Attributes:
+        loss: KL plus lambda times the mean mask, plus the weighted profile penalty if there is one.
+        kl: KL(P_clean || P_intervened), mean over the batch, in nats.
+        mean_mask: Mean of the mask over the target's nodes.
+        tasks: The step's task.
+    """
+
+    loss: Float[Tensor, " step"]
+    kl: Float[Tensor, " step"]
+    mean_mask: Float[Tensor, " step"]
+    tasks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per step: `step`, `task`, `loss`, `kl`, `mean_mask`."""
+        return pd.DataFrame(
+            {
+                "step": range(len(self)),
+                "task": self.tasks,
+                "loss": self.loss.numpy(),
+                "kl": self.kl.numpy(),
+                "mean_mask": self.mean_mask.numpy(),
+            }
+        )

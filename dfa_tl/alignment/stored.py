@@ -1,0 +1,109 @@
+"""An alignment, or several, as tensors and JSON-able metadata, and back.
+
+Of one: tensors W, bias, loss, kl, mean_mask; metadata source, target, config, tasks, provenance.
+Of several: the same tensors with `0.`, `1.`, ... before their names; metadata steps, a list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.errors import FileFormatError
+from dfa_tl.files import node_set
+
+if TYPE_CHECKING:
+    from dfa_tl.alignment.alignment import Alignment
+
+HISTORY = ("loss", "kl", "mean_mask")
+
+
+def pack(alignment: Alignment) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of one alignment."""
+    tensors = {"W": alignment.W}
+    metadata: dict[str, Any] = {
+        "source": [alignment.source.n_layers, alignment.source.n_heads],
+        "target": [alignment.target.n_layers, alignment.target.n_heads],
+        "config": asdict(alignment.config),
+        "provenance": dict(alignment.provenance),
+        "tasks": None,
+    }
+    if alignment.bias is not None:
+        tensors["bias"] = alignment.bias
+    if alignment.history is not None:
+        tensors |= {key: getattr(alignment.history, key) for key in HISTORY}
+        metadata["tasks"] = list(alignment.history.tasks)
+    return tensors, metadata
+
+
+def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `Alignment`, which checks the shapes and values of W and bias itself.
+
+    Raises:
+        FileFormatError: parts of another type or shape than `pack` makes.
+        KeyError, TypeError, ConfigError: parts that are missing or make no sense.
+    """
+    unknown = set(tensors).difference(("W", "bias", *HISTORY))
+    if unknown:
+        raise FileFormatError(f"it holds tensors that an alignment has not: {sorted(unknown)[:5]}")
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise FileFormatError(f"{name} must hold numbers, it holds {tensor.dtype}")
+    if not isinstance(metadata["provenance"], dict):
+        raise FileFormatError("the provenance must be a dictionary")
+    settings = metadata["config"]
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise FileFormatError(f"{name}={value} in its settings must be finite")
+    return {
+        "W": tensors["W"],
+        "source": node_set(*metadata["source"]),
+        "target": node_set(*metadata["target"]),
+        "config": AlignmentConfig(**settings),
+        "history": _history(tensors, metadata["tasks"]),
+        "provenance": metadata["provenance"],
+        "bias": tensors.get("bias"),
+    }
+
+
+def _history(tensors: Mapping[str, Tensor], tasks: object) -> AlignmentHistory | None:
+    if tasks is None:
+        return None
+    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+        raise FileFormatError("the tasks of the training steps must be a list of names")
+    for name in HISTORY:
+        if tensors[name].shape != (len(tasks),) or not tensors[name].isfinite().all():
+            raise FileFormatError(
+                f"{name} of the history must be {len(tasks)} finite numbers, one a training step"
+            )
+    return AlignmentHistory(*(tensors[name] for name in HISTORY), tasks=tuple(tasks))
+
+
+def pack_all(steps: Sequence[Alignment]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of several alignments."""
+    tensors, metadata = {}, []
+    for number, step in enumerate(steps):
+        own, about = pack(step)
+        tensors |= {f"{number}.{name}": tensor for name, tensor in own.items()}
+        metadata.append(about)
+    return tensors, {"steps": metadata}
+
+
+def unpack_all(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Arguments of each `Alignment`, in order. Errors are those of `unpack`."""
+    steps = []
+    for number, about in enumerate(metadata["steps"]):
+        prefix = f"{number}."
+        own = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        steps.append(unpack(own, about))
+    return steps

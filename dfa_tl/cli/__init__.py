@@ -1,0 +1,10 @@
+"""`dfa-tl`: the package from a shell.
+
+Exit codes: 0 done; 1 an error, in one line; 2 wrong usage; 3 a study that finished, but with failed
+jobs.
+"""
+
+from dfa_tl.cli import report, single, study, transfer
+from dfa_tl.cli.app import app
+
+__all__ = ["app", "report", "single", "study", "transfer"]

@@ -1,0 +1,69 @@
+"""A study as one HTML file: `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfa_tl.cli.app import Device, command, load
+from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.models.loading import BUNDLED
+from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
+from dfa_tl.report.claims import regime_of
+from dfa_tl.study.results import StudyResults
+from dfa_tl.tasks.registry import load_task
+
+NODES = 12  # of each circuit, whose heads are shown
+
+
+@command
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in it.")] = None,
+    attention: Annotated[
+        bool | None,
+        typer.Option(
+            "--attention/--no-attention",
+            help="Run the models of the first pair to show what heads look at. Default: only "
+            "where both are bundled.",
+        ),
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Write a study as one HTML file that needs no network.
+
+    Examples:
+      dfa-tl report runs/llama
+      dfa-tl report runs/llama --out llama.html --attention --device cuda
+    """
+    results = StudyResults.load(folder)
+    pair = results.config.pairs[0]
+    is_bundled = {pair.source, pair.target} <= set(BUNDLED)
+    shown = _attention(results, device) if (is_bundled if attention is None else attention) else {}
+    typer.echo(results.report(out or folder / "report.html", attention=shown))
+
+
+def _attention(results: StudyResults, device: str | None) -> dict[str, AttentionPatterns]:
+    """What the best heads of the first task's circuit look at, in both models."""
+    config = results.config
+    pair, task, method, seed = config.pairs[0], config.tasks[0], config.methods[0], config.seeds[0]
+    regime = regime_of(config)
+    try:
+        source = results.source_scores(pair.name, task, method, seed)
+        of_target = results.scores(pair.name, task, method, seed)
+        target = next(v for name, v in of_target.items() if name.split("|")[0] == regime)
+    except (ConfigError, FileFormatError) as error:
+        typer.echo(f"no attention views: {error}", err=True)
+        return {}
+    shown = {}
+    prompts = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
+    for name, scores, circuit in (
+        (pair.source, source, f"{task} circuit"),
+        (pair.target, target, f"{regime} {task} circuit"),
+    ):
+        model = load(name, device, config.dtype)
+        title = f"{name}: heads among the {NODES} best nodes of its {circuit}"
+        shown[title] = attention_patterns(model, prompts, scores.top(NODES))
+    return shown

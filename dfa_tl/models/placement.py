@@ -1,0 +1,94 @@
+"""Where a model's weights are held and how precisely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from dfa_tl.errors import ConfigError
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
+SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
+
+DeviceMap = str | Mapping[str, int | str | torch.device]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Precision and place of the weights of a model to be loaded.
+
+    Attributes:
+        dtype: A floating-point type, or its name (default float32).
+        device: One device for all weights (default: a GPU when there is one, else the CPU).
+        device_map: Several devices: `auto`, `balanced`, `balanced_low_0` or `sequential`, or a
+            device for each of the model's modules.
+
+    Raises:
+        ConfigError: no such type, no such device here, or both a device and a map.
+    """
+
+    dtype: torch.dtype | str | None = None
+    device: torch.device | str | int | None = None
+    device_map: DeviceMap | None = None
+
+    def __post_init__(self) -> None:
+        if self.device is not None and self.device_map is not None:
+            raise ConfigError("give either device or device_map: each says where the weights go")
+        object.__setattr__(self, "dtype", _dtype(self.dtype))
+        if self.device is not None:
+            object.__setattr__(self, "device", present_device(self.device))
+        if isinstance(self.device_map, str) and self.device_map not in SPREAD:
+            raise ConfigError(
+                f"device_map={self.device_map!r}: choose one of {', '.join(SPREAD)}, or give a "
+                "device for each of the model's modules; one device for all is device="
+            )
+        if self.device_map is not None and not isinstance(self.device_map, str):
+            object.__setattr__(self, "device_map", _checked_map(self.device_map))
+
+    def options(self) -> dict[str, object]:
+        """As keyword arguments of `TransformerBridge.boot_transformers`."""
+        if self.device_map is not None:
+            return {"dtype": self.dtype, "device_map": self.device_map}
+        return {"dtype": self.dtype, "device": None if self.device is None else str(self.device)}
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    if dtype is None:
+        return torch.float32
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found not in DTYPES.values():
+        raise ConfigError(f"dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
+    return found  # type: ignore[return-value]
+
+
+def present_device(device: torch.device | str | int) -> torch.device:
+    """The device, if a tensor can be put there. Raises `ConfigError` otherwise."""
+    try:
+        found = torch.device(device)
+        if found.type != "meta":
+            torch.empty(1, device=found)
+            return found
+        reason = "tensors there hold no numbers"
+    # PyTorch has a different exception for each way in which a device can be absent.
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    raise ConfigError(f"device {device!r} cannot be used ({reason}); here are: {', '.join(here)}")
+
+
+def _checked_map(device_map: Mapping[str, int | str | torch.device]) -> dict[str, str]:
+    if not isinstance(device_map, Mapping) or not device_map:
+        raise ConfigError(
+            f"device_map={device_map!r}: expected one of {', '.join(SPREAD)}, or a device for each "
+            "of the model's modules, such as {'model.embed_tokens': 0, ...}"
+        )
+    if "disk" in device_map.values():
+        raise ConfigError(
+            "device_map puts weights on the disk; attribution needs them in memory: use a smaller "
+            "dtype, or more devices"
+        )
+    return {module: str(present_device(device)) for module, device in device_map.items()}

@@ -1,0 +1,74 @@
+"""Weights as they are loaded: all of them, on the devices asked for, and finite.
+
+Transformers itself only warns of parameters without weights, and leaves them random.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from dfa_tl.errors import ConfigError, ModelError
+
+
+class WholeLoader:
+    """Stands for a Transformers class, and loads a model with all of its weights or none."""
+
+    def __init__(self, base: Any, mend: str) -> None:
+        """Load with the class `base`; `mend` says how to get weights that are missing."""
+        self.base = base
+        self.mend = mend
+
+    def from_pretrained(self, folder: str, **options: Any) -> nn.Module:
+        """As the class's own.
+
+        Raises:
+            ModelError: parameters that have no weights, or weights of another shape.
+            ConfigError: a device map that does not fit the model's modules.
+        """
+        model, report = self.base.from_pretrained(folder, output_loading_info=True, **options)
+        unset = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
+        if unset:
+            raise ModelError(
+                f"the weights in {folder} do not fit its config.json: {len(unset)} parameters of "
+                f"the model are missing or of another shape ({sorted(unset)[0]}); {self.mend}"
+            )
+        placed = options.get("device_map")
+        if isinstance(placed, dict):
+            _check_places(model, placed)
+        return model
+
+
+def _check_places(model: nn.Module, placed: dict[str, str]) -> None:
+    names = {name for name, _ in model.named_modules()}
+    unknown = [name for name in placed if name not in names]
+    left_out = [
+        name
+        for name, _ in model.named_parameters()
+        if not any(name.startswith(f"{module}." if module else "") for module in placed)
+    ]
+    parts = ", ".join(name for name, _ in model.named_children())
+    if unknown:
+        raise ConfigError(
+            f"device_map names {unknown[0]!r}, and the model has no such module: its parts are "
+            f"{parts}, and theirs, such as {sorted(names)[len(names) // 2]}"
+        )
+    if left_out:
+        raise ConfigError(
+            f"device_map has no device for {left_out[0]}: give one to each of {parts}, or to all "
+            "of their parts"
+        )
+
+
+def refuse_broken_weights(bridge: nn.Module, name: str, mend: str) -> None:
+    """Raise `ModelError` for weights that are NaN or infinite."""
+    for parameter_name, parameter in bridge.named_parameters():
+        if not parameter.is_floating_point() or parameter.numel() == 0:
+            continue
+        least, most = parameter.detach().aminmax()
+        if not (least.isfinite() and most.isfinite()):
+            where = parameter_name.replace("_original_component.", "")
+            raise ModelError(
+                f"{name!r} has weights that are NaN or infinite, first {where}; {mend}"
+            )

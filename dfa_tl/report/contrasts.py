@@ -1,0 +1,126 @@
+"""`Contrast`: a regime minus gold or a control, with its intervals.
+
+Two intervals bear on a difference: over tasks (Student's t over the tasks' differences), which is
+what counts for a task that was not tried; and over test pairs, which holds for these tasks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dfa_tl.report.words import signed
+
+if TYPE_CHECKING:
+    from dfa_tl.study.config import StudyConfig
+
+MEANING: Mapping[str, str] = {
+    "gold": "circuits attributed on the target itself",
+    "uniform_s": "trained in the same way, but from a source that says nothing",
+    "target_only": "a mask trained on the target and the test task, without a source",
+    "random_W": "carried over by an untrained random W",
+    "depth_mean": "each node gets the mean score of the source's nodes at its relative depth",
+    "scrambled_s": "the source's scores in a random order",
+    "permuted_W": "the trained W with its target nodes in a random order",
+    "random_s": "trained and carried over from random source scores",
+    "regression": "a ridge regression from source to gold scores, fitted on the other tasks",
+    "mean_gold": "the mean of the other tasks' gold scores",
+}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A regime minus gold or a control, mean over tasks.
+
+    Attributes:
+        against: What it is compared with.
+        difference: CPR of the regime minus CPR of the other.
+        low, high: Limits over test pairs, tasks as they are.
+        tasks_low, tasks_high: Limits over tasks; None with fewer than two tasks.
+        n_tasks: How many tasks the mean is over.
+        better, worse, unclear: Tasks by where the interval over test pairs lies.
+    """
+
+    against: str
+    difference: float
+    low: float
+    high: float
+    tasks_low: float | None
+    tasks_high: float | None
+    n_tasks: int
+    better: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The interval over tasks, or over test pairs where there is only one task."""
+        if self.tasks_low is None or self.tasks_high is None:
+            return self.low, self.high
+        return self.tasks_low, self.tasks_high
+
+    @property
+    def verdict(self) -> str:
+        """`above`, `below`, or `includes zero`."""
+        low, high = self.limits
+        return "above" if low > 0 else "below" if high < 0 else "includes zero"
+
+    @property
+    def text(self) -> str:
+        """`+0.21 [−0.03, +0.45]`."""
+        low, high = self.limits
+        return f"{signed(self.difference)} [{signed(low)}, {signed(high)}]"
+
+
+def contrasts(
+    tables: Mapping[str, pd.DataFrame],
+    config: StudyConfig,
+    pair: str,
+    method: str,
+    variant: str | None = None,
+) -> dict[str, Contrast]:
+    """A pair's and method's contrasts by what the regime is compared with.
+
+    Args:
+        tables: `overall`, and `effect:NAME` for the differences by task from control NAME.
+        config: The study.
+        pair: Name of the pair of models.
+        method: Attribution method.
+        variant: Name of the alignment settings; the first by default.
+    """
+    found = {}
+    for row in rows_of(tables.get("overall"), config, pair, method, variant):
+        against = str(row["against"])
+        effect = rows_of(tables.get(f"effect:{against}"), config, pair, method, variant)
+        found[against] = Contrast(
+            against,
+            *(float(row[name]) for name in ("difference", "low", "high")),
+            *(
+                None if pd.isna(row[name]) else float(row[name])
+                for name in ("tasks low", "tasks high")
+            ),
+            n_tasks=int(row["tasks"]),
+            better=tuple(one["task"] for one in effect if one["low"] > 0),
+            worse=tuple(one["task"] for one in effect if one["high"] < 0),
+            unclear=tuple(one["task"] for one in effect if one["low"] <= 0 <= one["high"]),
+        )
+    return found
+
+
+def rows_of(
+    frame: pd.DataFrame | None,
+    config: StudyConfig,
+    pair: str,
+    method: str,
+    variant: str | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of a pair and method under some alignment settings, the first by default."""
+    if frame is None or frame.empty:
+        return []
+    chosen: Any = frame[(frame["pair"] == pair) & (frame["method"] == method)]
+    if "variant" in chosen:
+        chosen = chosen[chosen["variant"] == (variant or next(iter(config.variants)))]
+    return chosen.to_dict("records")

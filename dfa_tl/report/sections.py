@@ -1,0 +1,258 @@
+"""The sections of a report: what stands in each, in the order of a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from dfa_tl.report.claims import Headline
+from dfa_tl.report.contrasts import MEANING
+from dfa_tl.report.drawings import Drawing, NotDrawn, of_circuit, of_study
+from dfa_tl.report.grid import Grid, constant, facts, grid
+from dfa_tl.report.words import arrow
+from dfa_tl.tasks.registry import load_task
+from dfa_tl.viz.attention import AttentionView, attention_view, token_view
+
+if TYPE_CHECKING:
+    from dfa_tl.models.patterns import AttentionPatterns
+    from dfa_tl.study.results import StudyResults
+
+SAID_ONCE = ("pair", "method", "direct method")
+NOTES: Mapping[str, str] = {
+    "leaderboard": "Mean over seeds; sd is the standard deviation over seeds of the average.",
+    "ablations": "Mean over seeds and draws; sd is the standard deviation over seeds of the "
+    "average. Target-only has seen the test task; the other trained controls have not.",
+    "overall": "Over pairs: tasks as they are, test pairs resampled. Over tasks: Student's t over "
+    "the tasks' differences, which is what bears on a further task. Better: tasks above zero.",
+    "scaling": "Recovery is CPR over gold CPR, above floor both less random W's. Where gold is "
+    "close to random W the second is unstable, and left out where it has no meaning.",
+    "worth": "CPR of gold circuits attributed on so many target pairs, and the fewest that reach "
+    "the regime's CPR; none (–) where no number tried does.",
+    "sensitivity": "Mean CPR over tasks; a column is protocol, ranking, metric and grid.",
+    "structure": "Correlation and overlap of the scores with gold's, and correlation of the mean "
+    "score by depth with the source's; mean over tasks and seeds.",
+}
+EFFECT_NOTE = (
+    "Test pairs resampled; p by permutation, adjusted by Holm. Sd over seeds says how far the "
+    "difference moves when pairs, W and controls are drawn anew."
+)
+TERMS: Mapping[str, str] = {
+    "node": "one attention head (a3.h1: layer 3, head 1) or one MLP block (m3)",
+    "circuit": "the nodes with the highest scores; the rest take their values on the corrupt "
+    "prompt",
+    "faithfulness f": "(m(circuit) − m(corrupt)) / (m(clean) − m(corrupt)), for a metric m "
+    "averaged over pairs: 1 is the whole model, 0 the corrupt run",
+    "CPR": "the area under f against the kept proportion of nodes k; higher is better",
+    "floor": "the CPR of a circuit that recovers nothing before all nodes are kept",
+    "W": "the map from source to target scores that Differentiable Faithfulness Alignment (DFA, "
+    "arXiv 2604.24302) learns: predicted target scores = s W",
+    "zero-shot": "W trained on every task but the test task",
+    "near-distribution": "W trained on tasks related to the test task",
+    "in-distribution": "W trained on the test task",
+    "all": "W trained on every task, the test task among them",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a report.
+
+    Attributes:
+        id: Its anchor.
+        title: Its heading.
+        text: What it says before its figures.
+        drawings, grids, views: Its figures, tables and attention views.
+        terms: Names and their meanings.
+        code: Listings by heading.
+    """
+
+    id: str
+    title: str
+    text: str = ""
+    drawings: tuple[Drawing | NotDrawn, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    views: tuple[AttentionView, ...] = ()
+    terms: tuple[tuple[str, str], ...] = ()
+    code: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing but its text."""
+        return not (self.drawings or self.grids or self.views or self.terms or self.code)
+
+
+def sections(
+    results: StudyResults,
+    head: Headline,
+    tables: Mapping[str, pd.DataFrame],
+    titles: Mapping[str, str],
+    attention: Mapping[str, AttentionPatterns],
+) -> Iterator[Section]:
+    """All sections that have something to show.
+
+    Args:
+        results: The study.
+        head: What the figures are about: a pair, a method and a regime.
+        tables: Tables by name, those of `headline`.
+        titles: Their titles.
+        attention: Patterns by title.
+    """
+    shown = [
+        *(_measured(results, head, tables, titles) if results.evaluations else ()),
+        Section(
+            "attention",
+            "Attention",
+            "What the heads of the circuits look at, on a clean prompt and its corrupt twin.",
+            views=tuple(
+                view
+                for title, patterns in attention.items()
+                for view in (
+                    attention_view(patterns, title=title),
+                    token_view(patterns, title=f"{title}: attention from the last token"),
+                )
+            ),
+        ),
+        _run(results),
+        Section("terms", "Terms", terms=(*TERMS.items(), *_controls(results))),
+        _reproduce(results),
+    ]
+    yield from (section for section in shown if not section.is_empty)
+
+
+def _measured(
+    results: StudyResults,
+    head: Headline,
+    tables: Mapping[str, pd.DataFrame],
+    titles: Mapping[str, str],
+) -> Iterator[Section]:
+    pair, method, task = head.pair.name, head.method, results.config.tasks[0]
+    whole = list(of_study(results, pair, method))
+
+    def drawings(*names: str) -> tuple[Drawing | NotDrawn, ...]:
+        wanted = {f"figure-{name}" for name in names}
+        return tuple(one for one in whole if one.id in wanted)
+
+    def grids(*names: str) -> tuple[Grid, ...]:
+        return tuple(_grid(name, tables[name], titles[name]) for name in names if name in tables)
+
+    others = [name for name in results.config.methods if name != method]
+    scope = f"Figures are of {arrow(pair)} under {method}"
+    more = (
+        "; tables have every pair and method." if others or len(results.config.pairs) > 1 else "."
+    )
+    yield Section(
+        "faithfulness",
+        "Faithfulness",
+        scope + more,
+        drawings("curves", "recovery"),
+        grids("leaderboard", "scaling"),
+    )
+    yield Section(
+        "controls",
+        "Controls",
+        "What is left of the score when the source, the order of its nodes, or the training is "
+        "taken away; and what supervision on the target gives.",
+        drawings("controls"),
+        grids("overall", "effect:uniform_s", "effect:target_only", "ablations"),
+    )
+    yield Section(
+        "cross-task",
+        "From task to task",
+        "",
+        drawings("cross-task"),
+        grids("cross_task"),
+    )
+    yield Section(
+        "cost",
+        "What it costs",
+        "A transfer is worth its training where direct attribution on the target would need more "
+        "pairs, or more passes, to do as well.",
+        drawings("cost"),
+        grids("worth"),
+    )
+    yield Section(
+        "circuit",
+        f"One circuit: {task}",
+        f"The {head.regime} circuit of {task}, {arrow(pair)}, {method}, seed "
+        f"{results.config.seeds[0]}.",
+        tuple(of_circuit(results, pair, method, task, head.regime)),
+    )
+    yield Section(
+        "robustness",
+        "Ways of measuring, and structure",
+        "",
+        (),
+        grids("sensitivity", "structure"),
+    )
+
+
+def _grid(name: str, frame: pd.DataFrame, title: str) -> Grid:
+    once = constant(frame, SAID_ONCE)
+    said = "".join(
+        f" {column.capitalize()}: {arrow(str(frame[column].iloc[0]))}." for column in once
+    )
+    note = EFFECT_NOTE if name.startswith("effect:") else NOTES.get(name, "")
+    identifier = f"table-{name.replace(':', '-').replace('_', '-')}"
+    return grid(identifier, frame, title, note=f"{note}{said}".strip(), leave_out=once)
+
+
+def _run(results: StudyResults) -> Section:
+    """What was run: tasks, settings, models and versions."""
+    config = results.config
+    examples = []
+    for task in config.tasks:
+        pair = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
+        examples.append(
+            {
+                "task": task,
+                "clean prompt": pair.clean,
+                "answer": str(pair.answer).strip(),
+                "corrupt prompt": pair.corrupt,
+                "wrong answer": str(pair.wrong_answer).strip(),
+            }
+        )
+    settings = {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in ("variants", "pairs", "tasks")
+    }
+    variants = pd.DataFrame(
+        [{"settings": name} | asdict(value) for name, value in config.variants.items()]
+    ).astype(object)
+    return Section(
+        "study",
+        "What was run",
+        "",
+        grids=(
+            grid("table-tasks", pd.DataFrame(examples), "Tasks, with a test pair of each"),
+            facts("table-models", "Models", results.model_hashes),
+            facts("table-settings", "Settings of the study", settings),
+            grid("table-alignments", variants, "Settings of the alignments"),
+            facts("table-versions", "Versions", results.versions),
+        ),
+    )
+
+
+def _controls(results: StudyResults) -> list[tuple[str, str]]:
+    return [(name, MEANING[name]) for name in ("gold", *results.config.controls)]
+
+
+def _reproduce(results: StudyResults) -> Section:
+    settings: Any = results.config.to_dict()
+    return Section(
+        "reproduce",
+        "How to reproduce",
+        "The same settings, models and versions give the same numbers; a study that was stopped "
+        "goes on where it was.",
+        code=(
+            (
+                "Commands",
+                "dfa-tl study study.yaml --out study\ndfa-tl tables study\ndfa-tl report study",
+            ),
+            ("study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)),
+        ),
+    )

@@ -1,0 +1,61 @@
+"""A copy of a study's folder: its description, what is valid of its results, and their tables.
+
+The copy is made aside and renamed: it is there wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dfa_tl.errors import FileWriteError
+from dfa_tl.study.jobs import Job
+from dfa_tl.study.store import MANIFEST, Store
+
+TABLES = "tables"
+
+
+def copy_study(
+    source: Store,
+    description: str,
+    jobs: Iterable[Job],
+    write_tables: Callable[[Path], object] | None,
+    folder: Path,
+) -> None:
+    """Copy a study to a new or empty folder.
+
+    Args:
+        source: The study's results.
+        description: Name of the file that describes the study.
+        jobs: Its jobs; those without a valid result are left out.
+        write_tables: Writes the study's tables into the folder it is given; None for no tables.
+        folder: Where the copy goes.
+
+    Raises:
+        FileWriteError: the folder is not empty or cannot be written; nothing is left of the copy.
+    """
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        if folder.exists():
+            folder.rmdir()  # only an empty one goes
+        aside.mkdir(parents=True)
+        shutil.copyfile(source.folder / description, aside / description)
+        target = Store(aside)
+        for job in jobs:
+            manifest = source.manifest(job)
+            if manifest is not None:
+                target.path(job).mkdir(parents=True, exist_ok=True)
+                for name in (*manifest["files"], MANIFEST):
+                    shutil.copyfile(source.path(job) / name, target.path(job) / name)
+        if write_tables is not None:
+            write_tables(aside / TABLES)
+        aside.rename(folder)
+    except OSError as error:
+        raise FileWriteError(
+            f"the study cannot be copied to {folder} ({error.strerror or error}): give a new or an "
+            "empty folder on a disk with room"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

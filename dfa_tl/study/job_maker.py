@@ -1,0 +1,172 @@
+"""`JobMaker`: the jobs of one pair of models, method and seed, each by what decides its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.study.circuits import Circuit, EvaluateJob
+from dfa_tl.study.config import PairSpec, StudyConfig
+from dfa_tl.study.jobs import Job
+
+
+@dataclass(frozen=True)
+class JobMaker:
+    """Makes jobs.
+
+    Attributes:
+        config: The study.
+        pair: The models.
+        method: Attribution method, or `none`.
+        seed: The seed.
+        hashes: Of each model.
+    """
+
+    config: StudyConfig
+    pair: PairSpec
+    method: str
+    seed: int
+    hashes: Mapping[str, str]
+
+    def _model(self, role: str, name: str) -> dict[str, str]:
+        dtype = self.config.dtype
+        return {role: name, f"{role}_hash": self.hashes[name], f"{role}_dtype": dtype}
+
+    def _machine(self) -> dict[str, Any]:
+        return {"device": self.config.device, "batch_size": self.config.batch_size}
+
+    def _settings(self, model: str, task: str) -> dict[str, Any]:
+        return {
+            **self._model("model", model),
+            "task": task,
+            "train_pairs": self.config.train_pairs,
+            "seed": self.seed,
+            "method": self.method,
+            "ig_steps": self.config.ig_steps,
+            "ablation": self.config.ablation,
+        }
+
+    def attribute(self, model: str, task: str) -> Job:
+        """Scores on all train pairs."""
+        return Job("attribute", self._settings(model, task), machine=self._machine())
+
+    def few_pairs(self, task: str, draw: int, pairs: int) -> Job:
+        """The target's scores on some of the train pairs."""
+        settings = self._settings(self.pair.target, task) | {"draw": draw, "pairs": pairs}
+        return Job("few-pairs", settings, machine=self._machine())
+
+    def _bootstrapped(self, model: str, task: str, vector: int) -> Job:
+        settings = self._settings(model, task) | {"vector": vector}
+        return Job("bootstrapped", settings, machine=self._machine())
+
+    def source_scores(self, task: str) -> dict[str, Job]:
+        """The source's scores, by their role."""
+        return {"scores": self.attribute(self.pair.source, task)}
+
+    def alignments(
+        self, tasks: tuple[str, ...], variant: str, constant: str | None = None
+    ) -> dict[str, Job]:
+        """W of each step of the pair, trained on `tasks`."""
+        settings = replace(self.config.variants[variant], seed=self.seed)
+        return {
+            f"W{number}": self._align(source, target, tasks, settings, constant)
+            for number, (source, target) in enumerate(self.pair.steps)
+        }
+
+    def _align(
+        self,
+        source: str,
+        target: str,
+        tasks: tuple[str, ...],
+        settings: AlignmentConfig,
+        constant: str | None,
+    ) -> Job:
+        vectors = settings.source_vectors
+        if constant:
+            needs = {}
+        elif vectors == 1:
+            needs = {task: self.attribute(source, task) for task in tasks}
+        else:
+            needs = {
+                f"{task}#{vector}": self._bootstrapped(source, task, vector)
+                for task in tasks
+                for vector in range(vectors)
+            }
+        return Job(
+            "align",
+            {
+                **self._model("source", source),
+                **self._model("target", target),
+                "tasks": list(tasks),
+                "train_pairs": self.config.train_pairs,
+                "seed": self.seed,
+                "scores": constant or "attributed",
+                "config": _training(settings),
+            },
+            needs,
+            self._machine(),
+        )
+
+    def target_only(self, task: str) -> Job:
+        """A free mask on the task's own train pairs."""
+        headline = next(iter(self.config.variants.values()))
+        # The paper's learning rate: one logit moves by no more than the rate in a step.
+        paper = AlignmentConfig.paper(
+            seed=self.seed,
+            temperature=headline.temperature,
+            sparsity=headline.sparsity,
+            epochs=headline.epochs,
+            batch_size=headline.batch_size,
+        )
+        return Job(
+            "target-only",
+            {
+                **self._model("target", self.pair.target),
+                "tasks": [task],
+                "train_pairs": self.config.train_pairs,
+                "seed": self.seed,
+                "config": _training(paper),
+            },
+            machine=self._machine(),
+        )
+
+    def evaluate(self, task: str, circuits: list[Circuit]) -> Job:
+        """All circuits of one test task, measured together."""
+        config = self.config
+        needs = {
+            f"{number}/{role}": job
+            for number, circuit in enumerate(circuits)
+            for role, job in circuit.needs.items()
+        }
+        if self.method in config.methods:
+            needs["gold"] = self.attribute(self.pair.target, task)
+        return EvaluateJob(
+            "evaluate",
+            {
+                "pair": self.pair.name,
+                "source": self.pair.source,
+                **self._model("target", self.pair.target),
+                "task": task,
+                "method": self.method,
+                "seed": self.seed,
+                "test": [config.test_split, config.test_pairs, config.test_seed],
+                "ablation": config.ablation,
+                "protocols": list(config.protocols),
+                "rankings": list(config.rankings),
+                "grids": list(config.grids),
+                "metrics": list(config.metrics),
+                "level": config.level,
+                "resamples": config.resamples,
+                "circuits": [circuit.to_dict() for circuit in circuits],
+            },
+            needs,
+            self._machine(),
+            tuple(circuits),
+        )
+
+
+def _training(settings: AlignmentConfig) -> dict[str, Any]:
+    """What decides a training; how many source vectors there are shows in what the job needs."""
+    return {name: value for name, value in asdict(settings).items() if name != "source_vectors"}

@@ -1,0 +1,56 @@
+"""What a transfer is worth: the target pairs that direct attribution needs to do as well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dfa_tl.study.table import Table
+from dfa_tl.study.tables import title
+
+if TYPE_CHECKING:
+    from dfa_tl.study.results import StudyResults
+
+
+def worth(results: StudyResults, regime: str) -> Table:
+    """The smallest number of target pairs whose gold circuit reaches the regime's CPR.
+
+    Gold CPR is the mean over draws and seeds; missing where no number tried reaches it.
+    """
+    config = results.config
+    rows: Any = results.headline()
+    main = next(iter(config.variants))
+    found = []
+    for pair in config.pairs:
+        of_pair = rows[rows["pair"] == pair.name]
+        for method in config.methods:
+            ours = of_pair[(of_pair["method"] == method) & (of_pair["regime"] == regime)]
+            ours = ours[ours["variant"] == main].groupby("test_task")["cpr"].mean()
+            for direct in config.worth_methods:
+                few = of_pair[
+                    (of_pair["method"] == direct) & of_pair["regime"].isin(["few-pairs", "gold"])
+                ]
+                sizes = few.groupby(["test_task", "pairs"])["cpr"].mean()
+                for task in config.tasks:
+                    if task not in ours.index or task not in few["test_task"].to_numpy():
+                        continue
+                    by_size = sizes[task]
+                    enough = by_size.index[by_size >= ours[task]]
+                    found.append(
+                        {
+                            "pair": pair.name,
+                            "method": method,
+                            "task": task,
+                            regime: float(ours[task]),
+                            "direct method": direct,
+                            "pairs needed": int(enough.min()) if len(enough) else pd.NA,
+                            **{f"CPR from {n}": float(v) for n, v in by_size.items()},
+                        }
+                    )
+    table = pd.DataFrame(found)
+    if found:
+        table["pairs needed"] = table["pairs needed"].astype("Int64")
+    return Table(
+        table, title(f"Target pairs that direct attribution needs to reach {regime}", results)
+    )

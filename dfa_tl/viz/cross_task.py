@@ -1,0 +1,194 @@
+"""CPR of W trained on one task and tested on another: the whole matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+
+from dfa_tl.errors import ConfigError
+from dfa_tl.viz.results import Results, main_rows, measured_with, pairs_of, some
+from dfa_tl.viz.theme import INK, SEQUENTIAL, broken, finished, span
+
+CELL = 54  # pixels
+BETWEEN = 110  # pixels between rows of matrices, with their axes and headings
+DARK = 0.78  # where on the colour scale white figures read better than black ones
+GAP = 0.3  # between the matrix and the row of gold, in cells
+
+
+def cross_task_heatmap(
+    results: Results, *, pair: str | None = None, method: str | None = None
+) -> go.Figure:
+    """CPR by train task (rows) and test task (columns), mean over seeds (Figures 4, 13 to 17).
+
+    The diagonal, where a task carries over to itself, is framed. The row below each matrix is the
+    gold circuit of the test task, attributed on the target itself.
+
+    Args:
+        results: A study's results, with the `cross-task` regime.
+        pair: Name of a pair of models; all by default, one row of matrices each.
+        method: Attribution method; all by default, one matrix each.
+
+    Raises:
+        ConfigError: an unknown pair or method, or no `cross-task` circuits.
+    """
+    config, rows = results.config, main_rows(results)
+    pairs = some("pair", pair, pairs_of(results))
+    methods = some("method", method, config.methods)
+    tasks = [task for task in config.tasks if task in set(rows["test_task"])]
+    if "cross-task" not in set(rows["regime"]):
+        raise ConfigError(
+            "nothing to draw: this study has no cross-task circuits; add the regime cross-task to "
+            f"its {', '.join(config.regimes)}"
+        )
+    matrices = {
+        (one_pair, one_method): _matrix(rows, one_pair, one_method, tasks)
+        for one_pair in pairs
+        for one_method in methods
+    }
+    every = np.concatenate([each.ravel() for each in matrices.values()])
+    every = every[np.isfinite(every)]
+    width = CELL * len(tasks) * len(methods) + 30 * (len(methods) - 1)
+    tall = CELL * (len(tasks) + 1 + GAP)
+    height = round(tall * len(pairs) + BETWEEN * (len(pairs) - 1))
+    figure = make_subplots(
+        rows=len(pairs),
+        cols=len(methods),
+        subplot_titles=[
+            one_method if len(pairs) == 1 else f"{one_pair}<br>{one_method}"
+            for one_pair, one_method in matrices
+        ],
+        horizontal_spacing=30 / width if len(methods) > 1 else 0.0,
+        vertical_spacing=BETWEEN / height if len(pairs) > 1 else 0.0,
+        shared_yaxes=True,
+    )
+    low, high = min(0.0, float(every.min())), float(every.max())
+    for place, matrix in enumerate(matrices.values()):
+        where: Any = {"row": place // len(methods) + 1, "col": place % len(methods) + 1}
+        _draw(figure, matrix, tasks, low + DARK * (high - low), where)
+    figure.update_layout(
+        coloraxis={
+            "colorscale": SEQUENTIAL,
+            "cmin": low,
+            "cmax": high,
+            "colorbar": {
+                "title": {"text": "CPR"},
+                "lenmode": "pixels",
+                "len": 280,
+                "y": 1,
+                "yanchor": "top",
+            },
+        }
+    )
+    figure.update_annotations(font={"size": 13})
+    diagonal = [np.diagonal(each[:-1]) for each in matrices.values()]
+    off = [each[:-1][~np.eye(len(tasks), dtype=bool)] for each in matrices.values()]
+    alt = (
+        f"CPR by train and test task of {', '.join(pairs)} under {', '.join(methods)}: "
+        f"{_range(diagonal)} on the diagonal, where W was trained on the test task, "
+        f"{_range(off)} off it, {_range([each[-1] for each in matrices.values()])} for gold."
+    )
+    return finished(
+        figure,
+        alt=alt,
+        title=f"{pairs[0] if len(pairs) == 1 else 'All pairs'}: CPR by train and test task "
+        f"({measured_with(results)})",
+        width=width + 200,
+        height=height + 150,
+        margin={"l": 110, "r": 90, "t": 84, "b": 66},
+    )
+
+
+def _matrix(rows: Any, pair: str, method: str, tasks: list[str]) -> Float[np.ndarray, "row task"]:
+    """One row per train task and a last one of gold; nan where nothing was measured."""
+    chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
+    crossed = chosen[chosen["regime"] == "cross-task"]
+    cpr = crossed.pivot_table(index="train_tasks", columns="test_task", values="cpr")
+    gold = chosen[chosen["regime"] == "gold"].groupby("test_task")["cpr"].mean()
+    matrix = cpr.reindex(index=tasks, columns=tasks).to_numpy(float)
+    return np.vstack([matrix, gold.reindex(tasks).to_numpy(float)])
+
+
+def _draw(
+    figure: go.Figure,
+    matrix: Float[np.ndarray, "row task"],
+    tasks: list[str],
+    dark: float,
+    where: Any,
+) -> None:
+    n = len(tasks)
+    places = [*range(n), n + GAP]
+    trained = [f"trained on {task}" for task in tasks]
+    for rows, labels in ((slice(0, n), trained), (slice(n, n + 1), ["gold"])):
+        figure.add_trace(
+            go.Heatmap(
+                x=list(range(n)),
+                y=places[rows],
+                z=matrix[rows],
+                customdata=[[[label, task] for task in tasks] for label in labels],
+                coloraxis="coloraxis",
+                hovertemplate="%{customdata[0]}, tested on %{customdata[1]}: CPR %{z:.3f}"
+                "<extra></extra>",
+                xgap=1,
+                ygap=1,
+                hoverongaps=False,
+            ),
+            **where,
+        )
+    cells = [
+        (x, y, value) for y, row in zip(places, matrix, strict=True) for x, value in enumerate(row)
+    ]
+    cells = [cell for cell in cells if np.isfinite(cell[2])]
+    figure.add_trace(
+        go.Scatter(
+            x=[x for x, _, _ in cells],
+            y=[y for _, y, _ in cells],
+            text=[f"{value:.2f}" for _, _, value in cells],
+            textfont={
+                "size": 11,
+                "color": ["white" if value > dark else INK for _, _, value in cells],
+            },
+            mode="text",
+            showlegend=False,
+            hoverinfo="skip",
+        ),
+        **where,
+    )
+    for place in range(n):
+        figure.add_shape(
+            type="rect",
+            x0=place - 0.48,
+            x1=place + 0.48,
+            y0=place - 0.48,
+            y1=place + 0.48,
+            line={"color": INK, "width": 2.5},
+            **where,
+        )
+    figure.update_xaxes(
+        tickvals=list(range(n)),
+        ticktext=[broken(task) for task in tasks],
+        tickangle=0,
+        title="tested on",
+        showgrid=False,
+        ticks="",
+        range=[-0.5, n - 0.5],
+        **where,
+    )
+    figure.update_yaxes(
+        tickvals=places,
+        ticktext=[*(broken(task) for task in tasks), "gold"],
+        title="W trained on" if where["col"] == 1 else None,
+        showgrid=False,
+        ticks="",
+        range=[n + GAP + 0.5, -0.5],
+        **where,
+    )
+
+
+def _range(parts: list[np.ndarray]) -> str:
+    values = np.concatenate([part.ravel() for part in parts])
+    values = values[np.isfinite(values)]
+    return span(values.tolist()) if len(values) else "nothing"

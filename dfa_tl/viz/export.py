@@ -1,0 +1,93 @@
+"""Saving figures as files: interactive pages, and images for papers."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from dfa_tl.errors import ConfigError, DFAError
+from dfa_tl.files import write_aside
+
+IMAGES = ("png", "pdf", "svg", "jpg", "webp")
+
+
+class ExportError(DFAError, RuntimeError):
+    """What makes images is not installed."""
+
+
+def save_figure(
+    figure: go.Figure,
+    path: str | Path,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    scale: float = 2,
+) -> Path:
+    """Write a figure to a file; its suffix says how.
+
+    Args:
+        figure: Any plotly figure.
+        path: `.html` for an interactive page that needs no network (about 5 MB: plotly.js is in
+            it), `.png`, `.jpg`, `.webp`, `.svg` or `.pdf` for an image, which needs the extra
+            `export` and a Chrome or Chromium browser.
+        width: Pixels; the figure's own by default.
+        height: Pixels; the figure's own by default.
+        scale: Pixels of an image per pixel of the figure.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: an unknown suffix.
+        ExportError: kaleido or a browser is not installed.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind == "html":
+        write_aside(path, _page(figure, width, height).encode())
+        return path
+    if kind not in IMAGES:
+        raise ConfigError(
+            f"a figure is saved as html or as one of {', '.join(IMAGES)}; {path.name!r} ends in "
+            f"{path.suffix!r}"
+        )
+    if find_spec("kaleido") is None:
+        raise ExportError(
+            f"saving a figure as {kind} needs kaleido: run pip install 'dfa_tl[export]', or save "
+            "it as .html, which needs nothing"
+        )
+    write_aside(path, _image(figure, kind, width, height, scale))
+    return path
+
+
+def _page(figure: go.Figure, width: int | None, height: int | None) -> str:
+    page = go.Figure(figure)
+    given = {"width": width, "height": height}
+    page.update_layout({name: pixels for name, pixels in given.items() if pixels is not None})
+    alt = (page.to_dict()["layout"].get("meta") or {}).get("alt", "")
+    # "</" would end the script.
+    label = json.dumps(alt).replace("</", "<\\/")
+    script = (
+        "const figure = document.getElementById('{plot_id}');"
+        f"figure.setAttribute('role', 'figure'); figure.setAttribute('aria-label', {label});"
+    )
+    return page.to_html(include_plotlyjs=True, post_script=script if alt else None)
+
+
+def _image(
+    figure: go.Figure, kind: str, width: int | None, height: int | None, scale: float
+) -> bytes:
+    try:
+        return figure.to_image(kind, width=width, height=height, scale=scale)
+    except Exception as error:
+        # Kaleido's own kinds of errors moved between its versions.
+        if "chrome" not in f"{type(error).__name__} {error}".lower():
+            raise
+        raise ExportError(
+            f"saving a figure as {kind} needs a Chrome or Chromium browser: install one, or run "
+            "plotly_get_chrome; where it is not found, set BROWSER_PATH to it. Saving as .html "
+            f"needs nothing. Kaleido said: {error}"
+        ) from error

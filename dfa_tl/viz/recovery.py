@@ -1,0 +1,223 @@
+"""Recovery of gold: how much of direct attribution's CPR the carried-over circuits have.
+
+    ratio of a task = CPR(aligned) / CPR(gold), each the mean over seeds
+    bar = mean over tasks, dots = tasks, whiskers = standard deviation of the bar over seeds
+
+A task whose gold circuit is itself at the floor has no ratio (`dfa_tl.evaluation.recovery`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.spread import Spread, seed_spread
+from dfa_tl.viz.results import TRAINED, Results, main_rows, measured_with, pairs_of
+from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished
+
+COLUMNS, WIDE = 3, 960
+PATTERNS = {"in-distribution": "", "near-distribution": "/", "zero-shot": "x", "all": "."}
+
+
+class _Bar(NamedTuple):
+    """Recovery under one pair, method and regime: ratios by task, of `tasks` tasks in all."""
+
+    ratios: dict[str, float]
+    tasks: int
+    mean: float
+    over_seeds: Spread | None
+
+
+def recovery_bars(results: Results) -> go.Figure:
+    """Recovery of gold CPR by pair, method and regime, with its spread over tasks (Figures 3, 11).
+
+    The dashed line is parity: the carried-over circuits do as well as gold ones. A number above a
+    bar says how many tasks it has a ratio of, where that is not all.
+
+    Raises:
+        ConfigError: the study has no gold circuits, or none above the floor.
+    """
+    config, pairs = results.config, pairs_of(results)
+    bars = _bars(results)
+    regimes = [name for name in TRAINED if any(name in key for key in bars)]
+    columns = min(len(pairs), COLUMNS)
+    rows = -(-len(pairs) // columns)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=pairs,
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.22 if rows > 1 else 0.0,
+    )
+    figure.update_annotations(font={"size": 13})
+    shown: set[str] = set()
+    for place, pair in enumerate(pairs):
+        where: Any = {"row": place // columns + 1, "col": place % columns + 1}
+        methods = [name for name in config.methods if any(key[:2] == (pair, name) for key in bars)]
+        for number, regime in enumerate(regimes):
+            found = {
+                methods.index(method): bars[pair, method, regime]
+                for method in methods
+                if (pair, method, regime) in bars
+            }
+            if found:
+                offset = (number - (len(regimes) - 1) / 2) * 0.8 / len(regimes)
+                _draw(figure, found, regime, methods, offset, 0.8 / len(regimes), shown, where)
+        figure.add_hline(y=1, line={"color": INK, "dash": "dash", "width": 1.5}, **where)
+        figure.update_xaxes(
+            tickvals=list(range(len(methods))), ticktext=methods, showgrid=False, **where
+        )
+        if where["col"] == 1:
+            figure.update_yaxes(title="recovery: CPR aligned / CPR gold", **where)
+    ratios = [ratio for bar in bars.values() for ratio in bar.ratios.values()]
+    figure.update_yaxes(range=[1.06 * min(0.0, *ratios), 1.06 * max(1.0, *ratios)])
+    panel = min(max(300, 60 + 46 * len(regimes) * len(config.methods)), 620, WIDE // columns)
+    return finished(
+        figure,
+        alt=_alt(bars),
+        title=f"Recovery of gold CPR, mean over tasks ({measured_with(results)})",
+        width=panel * columns + 260,
+        height=340 * rows + 130,
+        margin={"t": 86, "l": 70},
+    )
+
+
+def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
+    rows = main_rows(results)
+    if "gold" not in set(rows["regime"]):
+        raise ConfigError("nothing to draw: this study has no measured gold circuits yet")
+    tasks, floor = results.config.tasks, float(rows["floor"].iloc[0])
+    bars = {}
+    for pair, method in product(pairs_of(results), results.config.methods):
+        chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
+        everywhere = _ratios(chosen, tasks, floor)
+        by_seed = [_ratios(of_seed, tasks, floor) for _, of_seed in chosen.groupby("seed")]
+        for regime, ratios in everywhere.items():
+            defined = {task: ratio for task, ratio in ratios.items() if ratio is not None}
+            if not defined:
+                continue
+            means = [_mean(each[regime]) for each in by_seed if regime in each]
+            known = [mean for mean in means if mean is not None]
+            bars[pair, method, regime] = _Bar(
+                ratios=defined,
+                tasks=len(ratios),
+                mean=sum(defined.values()) / len(defined),
+                over_seeds=seed_spread(known) if known else None,
+            )
+    if not bars:
+        raise ConfigError(
+            "nothing to draw: no task has both a gold circuit above the floor and an aligned one"
+        )
+    return bars
+
+
+def _ratios(rows: Any, tasks: Sequence[str], floor: float) -> dict[str, dict[str, float | None]]:
+    """Ratio by regime and task; None where undefined."""
+    cpr = rows.groupby(["regime", "test_task"])["cpr"].mean().to_dict()
+    found: dict[str, dict[str, float | None]] = {}
+    for regime, task in product(TRAINED, tasks):
+        if (regime, task) in cpr and ("gold", task) in cpr:
+            random = cpr.get(("random_W", task), floor)
+            one = recovery(cpr[regime, task], cpr["gold", task], random, floor=floor)
+            found.setdefault(regime, {})[task] = one.ratio
+    return found
+
+
+def _mean(ratios: dict[str, float | None]) -> float | None:
+    defined = [ratio for ratio in ratios.values() if ratio is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _draw(
+    figure: go.Figure,
+    bars: dict[int, _Bar],
+    regime: str,
+    methods: list[str],
+    offset: float,
+    width: float,
+    shown: set[str],
+    where: Any,
+) -> None:
+    look, label = circuit_style(regime), circuit_label(regime)
+    figure.add_trace(
+        go.Bar(
+            x=[place + offset for place in bars],
+            y=[bar.mean for bar in bars.values()],
+            width=width * 0.9,
+            name=label,
+            legendgroup=regime,
+            showlegend=regime not in shown,
+            marker={
+                "color": look.faint(0.45),
+                "line": {"color": look.color, "width": 1.5},
+                "pattern": {"shape": PATTERNS[regime], "fgcolor": look.color, "size": 6},
+            },
+            error_y={
+                "array": [bar.over_seeds.sd if bar.over_seeds else None for bar in bars.values()],
+                "color": INK,
+                "thickness": 1.2,
+                "width": 4,
+            },
+            customdata=[
+                [methods[place], len(bar.ratios), bar.tasks] for place, bar in bars.items()
+            ],
+            hovertemplate="%{customdata[0]}: %{y:.3f}, mean over %{customdata[1]} of "
+            "%{customdata[2]} tasks",
+        ),
+        **where,
+    )
+    for place, bar in bars.items():
+        if len(bar.ratios) < bar.tasks:
+            figure.add_annotation(
+                x=place + offset,
+                y=0,
+                yshift=10,
+                text=f"{len(bar.ratios)}/{bar.tasks}",
+                showarrow=False,
+                font={"size": 10},
+                bgcolor="rgba(255,255,255,0.85)",
+                borderpad=1,
+                **where,
+            )
+    dots = [
+        (place + offset, ratio, task)
+        for place, bar in bars.items()
+        for task, ratio in bar.ratios.items()
+    ]
+    figure.add_trace(
+        go.Scatter(
+            x=[dot[0] for dot in dots],
+            y=[dot[1] for dot in dots],
+            text=[dot[2] for dot in dots],
+            mode="markers",
+            name="one task",
+            legendgroup="one task",
+            legendrank=2000,
+            showlegend=not shown,
+            marker={"color": "white", "size": 6, "line": {"color": QUIET, "width": 1.2}},
+            hovertemplate="%{text}: %{y:.3f}<extra>" + label + "</extra>",
+        ),
+        **where,
+    )
+    shown.add(regime)
+
+
+def _alt(bars: dict[tuple[str, str, str], _Bar]) -> str:
+    parts = []
+    for pair, method in dict.fromkeys(key[:2] for key in bars):
+        each = [
+            f"{circuit_label(key[2])} {bar.mean:.2f}"
+            for key, bar in bars.items()
+            if key[:2] == (pair, method)
+        ]
+        parts.append(f"{', '.join(each)} for {pair} under {method}")
+    undefined = sum(bar.tasks - len(bar.ratios) for bar in bars.values())
+    note = f" ({undefined} ratios are undefined: gold is at the floor)" if undefined else ""
+    return f"Recovery of gold CPR, mean over tasks, parity being 1: {'; '.join(parts)}{note}."

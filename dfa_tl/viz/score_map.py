@@ -1,0 +1,165 @@
+"""Score maps: a node's score as a colour, layers upwards and heads across, the MLP by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+
+from dfa_tl.errors import ConfigError
+from dfa_tl.nodes import NodeSet
+from dfa_tl.scores import NodeScores
+from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, GRID, INK, finished, quiet
+
+MARKED = 0.2  # negative cells from this share of full colour on carry a minus sign
+MOST_MARKS = 700
+OUTLIER = 5  # a score this many times as large as the others does not stretch the colours further
+
+
+def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "") -> go.Figure:
+    """Node scores as layer by head, with the MLP as its own column: source, gold, aligned, ..
+
+    Colours are centred on zero (blue supports the clean behaviour, orange opposes it). Each panel
+    has its own scale, because scores of different models and methods have different units: its
+    heading says which absolute score has full colour. Clearly negative cells also carry a minus
+    sign.
+
+    Args:
+        scores: Scores of one model, or several by label, one panel each; they may be of different
+            models.
+        title: Of the whole figure.
+
+    Raises:
+        ConfigError: nothing to draw.
+    """
+    panels = {"": scores} if isinstance(scores, NodeScores) else dict(scores)
+    if not panels:
+        raise ConfigError("nothing to draw: give node scores, or a mapping from labels to them")
+    for label, each in panels.items():
+        if not isinstance(each, NodeScores):
+            raise ConfigError(f"expected NodeScores for {label!r}, got {type(each).__name__}")
+    wide = [each.nodes.n_heads + 2 for each in panels.values()]
+    figure = make_subplots(
+        cols=len(panels),
+        subplot_titles=[_heading(label, each) for label, each in panels.items()],
+        column_widths=[n / sum(wide) for n in wide],
+        horizontal_spacing=0.16 / len(panels),
+    )
+    for place, each in enumerate(panels.values()):
+        _draw(figure, each, showscale=place == len(panels) - 1, where={"row": 1, "col": place + 1})
+    figure.update_annotations(font={"size": 13})
+    figure.update_layout(plot_bgcolor=GRID)  # so that pale cells are seen to be there
+    tall = max(each.nodes.n_layers for each in panels.values())
+    width = sum(max(170, min(420, 26 * n)) for n in wide)
+    return finished(
+        figure,
+        alt=_alt(panels),
+        title=title,
+        width=width + 90 * len(panels) + 110,
+        height=max(220, min(620, 32 * tall)) + (160 if title else 130),
+        margin={"t": 96 if title else 66},
+    )
+
+
+def unit_places(nodes: NodeSet) -> list[float]:
+    """Where a layer's heads and its MLP stand on the x axis: the MLP after a gap."""
+    return [*map(float, range(nodes.n_heads)), nodes.n_heads + 0.5]
+
+
+def colour_limit(values: Float[np.ndarray, "..."]) -> float:
+    """Where colours reach full strength: close to the largest size, unless that is an outlier."""
+    sizes = abs(values)
+    return float(max(np.quantile(sizes, 0.98), sizes.max() / OUTLIER)) or 1.0
+
+
+def _draw(figure: go.Figure, scores: NodeScores, showscale: bool, where: Any) -> None:
+    nodes = scores.nodes
+    table = scores.to_frame()
+    values = scores.values.double().view(nodes.n_layers, -1).numpy()
+    largest = colour_limit(values)
+    known = list(zip(nodes.names, table["rank"].tolist(), strict=True))
+    layers = [known[at : at + nodes.n_heads + 1] for at in range(0, len(nodes), nodes.n_heads + 1)]
+    places = unit_places(nodes)
+    for columns in (slice(0, nodes.n_heads), slice(nodes.n_heads, None)):
+        figure.add_trace(
+            go.Heatmap(
+                x=places[columns],
+                y=list(range(nodes.n_layers)),
+                z=values[:, columns],
+                zmin=-largest,
+                zmax=largest,
+                dx=1,
+                colorscale=DIVERGING,
+                xgap=1,
+                ygap=1,
+                customdata=[layer[columns] for layer in layers],
+                hovertemplate="%{customdata[0]}: %{z:.4g}, rank %{customdata[1]} of "
+                f"{len(nodes)}<extra></extra>",
+                showscale=showscale and columns.start == 0,
+                colorbar={
+                    **COLOR_BAR,
+                    "title": {"text": "score", "font": {"size": 12}},
+                    "tickvals": [-largest, 0, largest],
+                    "ticktext": ["−full", "0", "+full"],
+                },
+            ),
+            **where,
+        )
+    marked = [
+        (places[column], layer)
+        for layer, column in zip(*np.nonzero(values < -MARKED * largest), strict=True)
+    ]
+    if len(nodes) <= MOST_MARKS and marked:
+        figure.add_trace(
+            go.Scatter(
+                x=[x for x, _ in marked],
+                y=[int(y) for _, y in marked],
+                text=["−"] * len(marked),
+                mode="text",
+                textfont={"size": 12, "color": INK},
+                hoverinfo="skip",
+                showlegend=False,
+            ),
+            **where,
+        )
+    step = 1 + nodes.n_heads // 12
+    heads = list(range(0, nodes.n_heads, step))
+    figure.update_xaxes(
+        tickvals=[*heads, places[-1]],
+        ticktext=[*map(str, heads), "MLP"],
+        title="head",
+        range=[-0.5, places[-1] + 0.5],
+        showgrid=False,
+        ticks="",
+        **where,
+    )
+    figure.update_yaxes(
+        tickvals=list(range(0, nodes.n_layers, 1 + nodes.n_layers // 17)),
+        title="layer" if where["col"] == 1 else None,
+        range=[-0.5, nodes.n_layers - 0.5],
+        showgrid=False,
+        ticks="",
+        **where,
+    )
+
+
+def _heading(label: str, scores: NodeScores) -> str:
+    largest = float(scores.values.abs().max())
+    full = colour_limit(scores.values.double().numpy())
+    text = f"full colour {full:.3g}" + (f", largest {largest:.3g}" if full < 0.99 * largest else "")
+    return f"{label}<br>{quiet(text)}".removeprefix("<br>")
+
+
+def _alt(panels: Mapping[str, NodeScores]) -> str:
+    parts = []
+    for label, scores in panels.items():
+        best = ", ".join(f"{node} {scores[node]:+.3g}" for node in scores.top(3))
+        negative = int((scores.values < 0).sum())
+        parts.append(
+            f"{label + ': ' if label else ''}{scores.nodes}, highest {best}, {negative} negative"
+        )
+    return f"Node scores by layer and head; {'; '.join(parts)}."

@@ -1,0 +1,94 @@
+"""A study's faithfulness curves: a grid over tasks, and over pairs of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.viz.curves import COLUMNS, drawn
+from dfa_tl.viz.results import (
+    Results,
+    bootstrap_of,
+    circuit_rows,
+    main_rows,
+    mean_curve,
+    one,
+    pairs_of,
+    some,
+)
+from dfa_tl.viz.theme import circuit_label, circuit_style
+
+MOST_COLUMNS = 4  # tasks of a pair stay in one row up to this many
+REGIMES = ("gold", "in-distribution", "near-distribution", "zero-shot", "uniform_s")
+
+
+def study_curves(
+    results: Results,
+    *,
+    pair: str | None = None,
+    method: str | None = None,
+    seed: int | None = None,
+    regimes: Sequence[str] = REGIMES,
+    bands: bool = True,
+    grid: str | None = None,
+) -> go.Figure:
+    """Faithfulness of gold, aligned and control circuits: one panel per task (Figures 2, 5 to 10).
+
+    Args:
+        results: A study's results.
+        pair: Name of a pair of models; all by default, one after the other.
+        method: Attribution method; the study's first by default.
+        seed: One seed; by default pair values are averaged over seeds, and over draws.
+        regimes: Circuits to draw: `gold`, regimes and controls of the study. Those that a task or
+            the study has not are left out.
+        bands: Whether to draw bootstrap bands over test pairs, at the study's level.
+        grid: Name of a grid of the study; the headline's by default.
+
+    Raises:
+        ConfigError: an unknown pair, method, seed, circuit or grid, or nothing measured.
+    """
+    config, rows = results.config, main_rows(results)
+    names = some("pair", pair, pairs_of(results))
+    method = one("method", method, config.methods)
+    if grid is not None:
+        grid = one("grid", grid, config.grids)
+    if seed is not None:
+        if seed not in config.seeds:
+            raise ConfigError(f"no seed {seed} in this study; it has {list(config.seeds)}")
+        rows = rows[rows["seed"] == seed]
+    _check(regimes)
+    panels: dict[str, dict[str, FaithfulnessCurve]] = {}
+    for name in names:
+        for task in config.tasks:
+            curves = {}
+            for regime in regimes:
+                found = circuit_rows(rows, name, method, task, regime)
+                if len(found):
+                    curves[circuit_label(regime)] = mean_curve(results, found, grid)
+            if curves:
+                panels[task if len(names) == 1 else f"{task}<br>{name}"] = curves
+    if not panels:
+        raise ConfigError(
+            f"nothing to draw: this study has no measured circuits of {', '.join(regimes)} for "
+            f"{method}; it has {', '.join(sorted(set(rows['regime'])))}"
+        )
+    return drawn(
+        panels,
+        {circuit_label(regime): circuit_style(regime) for regime in regimes},
+        bands=bootstrap_of(results) if bands else None,
+        log_k=None,
+        title=f"{names[0] if len(names) == 1 else 'All pairs'}, {method}: faithfulness by task",
+        columns=len(config.tasks) if len(config.tasks) <= MOST_COLUMNS else COLUMNS,
+    )
+
+
+def _check(regimes: Sequence[str]) -> None:
+    if isinstance(regimes, str):
+        raise ConfigError(f"regimes: give a list of circuits, [{regimes!r}]")
+    several = {"cross-task": "cross_task_heatmap", "few-pairs": "cost_frontier"}
+    for regime in regimes:
+        if regime in several:
+            raise ConfigError(f"{regime} is several circuits per task: see {several[regime]}")

@@ -1,0 +1,53 @@
+"""Run a study on SLURM, one job per group of the study (pair of models, method, seed).
+
+    python docs/slurm_study.py study.yaml --out runs/llama --partition gpu --gpus 1 --hours 12
+
+Needs `pip install "dfa_tl[cluster]"`. Run it on a login node, on a folder that all nodes see. Run
+it again to go on after an interruption; `--cluster local` tries it on this machine, without SLURM.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfa_tl import DFAError
+from dfa_tl.study import StudyConfig, run_study
+
+
+def main() -> None:
+    """Submit what is missing, wait for it, write the tables."""
+    parser = argparse.ArgumentParser(description="Run a study on SLURM.")
+    parser.add_argument("config", type=Path, help="YAML file with the settings of the study")
+    parser.add_argument("--out", type=Path, required=True, help="folder that all nodes see")
+    parser.add_argument("--cluster", default="slurm", choices=["slurm", "local"])
+    parser.add_argument("--partition", help="SLURM partition")
+    parser.add_argument("--gpus", type=int, default=1, help="per job")
+    parser.add_argument("--cpus", type=int, default=4, help="per job")
+    parser.add_argument("--memory-gb", type=int, default=64, help="per job")
+    parser.add_argument("--hours", type=int, default=12, help="time limit of a job")
+    arguments = parser.parse_args()
+
+    import submitit
+
+    executor = submitit.AutoExecutor(arguments.out / "logs", cluster=arguments.cluster)
+    executor.update_parameters(
+        timeout_min=60 * arguments.hours,
+        cpus_per_task=arguments.cpus,
+        gpus_per_node=arguments.gpus,
+        mem_gb=arguments.memory_gb,
+    )
+    if arguments.partition:
+        executor.update_parameters(slurm_partition=arguments.partition)
+    results = run_study(StudyConfig.from_yaml(arguments.config), arguments.out, executor)
+    written = results.write_tables(arguments.out / "tables")
+    print(f"{len(written)} files in {arguments.out / 'tables'}")
+    if results.failures:
+        raise SystemExit(f"error: {len(results.failures)} jobs failed; run the same line again")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DFAError as error:
+        raise SystemExit(f"error: {error}") from error

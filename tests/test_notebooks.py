@@ -1,0 +1,102 @@
+"""The notebooks of examples/: clean as committed, and run from the first cell to the last.
+
+They are committed without outputs: nothing in them can be out of date, and a change of a notebook
+is a change of its source alone. Whoever opens one runs it in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+REPOSITORY = "OWNER/dfa_tl"
+"""Where Colab and pip find the notebooks and the package: to be set once the repository is public,
+here and in the notebooks; `Repository` in pyproject.toml, once it is there, must agree."""
+FIGURE = "application/vnd.plotly.v1+json"
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list:
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def test_the_three_are_there():
+    assert [path.stem for path in NOTEBOOKS] == ["own_task", "paper_tables", "quickstart"]
+
+
+@each
+def test_committed_without_outputs(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
+    for cell in cells(path, "code"):
+        assert (cell.outputs, cell.execution_count) == ([], None)
+
+
+@each
+def test_badge_and_install_name_one_repository(path):
+    first = cells(path, "markdown")[0].source
+    url = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/examples/{path.name}"
+    assert f"({url})" in first
+    assert f"git+https://github.com/{REPOSITORY}" in cells(path, "code")[0].source
+    declared = re.findall(r'^Repository = "https://github.com/(.+)"', _pyproject(), re.M)
+    assert declared in ([], [REPOSITORY])
+
+
+def _pyproject() -> str:
+    return (ROOT / "pyproject.toml").read_text()
+
+
+def test_quickstart_has_ten_cells_of_code():
+    assert len(cells(ROOT / "examples" / "quickstart.ipynb", "code")) == 10
+
+
+@each
+def test_only_public_names_are_used(path):
+    code = "\n".join(cell.source for cell in cells(path, "code"))
+    modules = set(re.findall(r"^(?:from|import) (\S+)", code, re.M))
+    assert modules <= {"dfa_tl", "importlib.util", "pandas"}
+
+
+async def executed(path: Path, folder: Path):
+    notebook = nbformat.read(path, as_version=4)
+    folder.mkdir()
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+    # One thread each: models so small gain nothing from more, and the kernels run side by side.
+    return await client.async_execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_they_run_from_clean(tmp_path):
+    async def run_all():
+        return await asyncio.gather(*(executed(path, tmp_path / path.stem) for path in NOTEBOOKS))
+
+    done = dict(zip([path.stem for path in NOTEBOOKS], asyncio.run(run_all()), strict=True))
+    outputs = {
+        name: [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        for name, notebook in done.items()
+    }
+    figures = {
+        name: [output.data[FIGURE] for output in found if FIGURE in output.get("data", {})]
+        for name, found in outputs.items()
+    }
+    assert {name: len(found) for name, found in figures.items()} == {
+        "own_task": 2, "paper_tables": 3, "quickstart": 4,
+    }  # fmt: skip
+    for name, found in outputs.items():
+        assert not [each for each in found if each.output_type == "error"], name
+        assert len(str(found)) < 400_000, name  # small enough to be kept, for who wants to
+    shown = str(outputs["quickstart"])
+    for text in ("NodeScores toy-small ioi", "FaithfulnessCurve toy-large ioi"):
+        assert text in shown
+    assert "second_operand on toy-small" in str(outputs["own_task"])
+    assert "CPR of carried-over circuits" in str(outputs["paper_tables"])

@@ -1,0 +1,486 @@
+"""The report: its words against the study's numbers, and the file as a browser would parse it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import torch
+import yaml
+from scipy import stats
+from typer.testing import CliRunner
+
+from dfa_tl import load_task
+from dfa_tl.alignment.alignment import AlignmentChain
+from dfa_tl.cli import app
+from dfa_tl.models.patterns import attention_patterns
+from dfa_tl.report.claims import headline
+from dfa_tl.report.drawings import Drawing, drawing, of_circuit
+from dfa_tl.report.grid import grid
+from dfa_tl.report.words import signed
+from dfa_tl.study import StudyConfig, StudyResults
+from dfa_tl.study.results import Failure
+from small_studies import MARKUP, SMALL, TASKS
+
+VOID = {"meta", "link", "br", "img", "input", "path"}
+
+
+class Page(HTMLParser):
+    """A page as a browser parses it: elements with their attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.scripts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif not self.open or self.open[-1] != "style":
+            self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def study(small_studies) -> StudyResults:
+    return small_studies["small"]
+
+
+@pytest.fixture(scope="module")
+def html(report_files) -> str:
+    return report_files["small"].read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Page:
+    return Page(html)
+
+
+def mean_cpr(rows, regime: str) -> pd.Series:
+    return rows[rows["regime"] == regime].groupby("test_task")["cpr"].mean()
+
+
+def test_the_first_screen_says_what_the_numbers_say(study, page):
+    rows = study.frame()
+    ours, gold = mean_cpr(rows, "zero-shot"), mean_cpr(rows, "gold")
+    assert (
+        f"Zero-shot circuits reach CPR {ours.mean():.2f}, gold circuits {gold.mean():.2f}."
+        in page.text
+    )
+    for control, words in (("uniform_s", "minus uniform s"), ("target_only", "minus target-only")):
+        differences = (ours - mean_cpr(rows, control)).to_numpy()
+        error = differences.std(ddof=1) / np.sqrt(len(differences))
+        reach = stats.t.ppf(0.975, len(differences) - 1) * error
+        low, high = differences.mean() - reach, differences.mean() + reach
+        said = f"{signed(differences.mean())} [{signed(low)}, {signed(high)}]"
+        statement = next(part for part in page.texts if words in part)
+        assert said in statement
+        assert ("includes zero" in page.text) or not low <= 0 <= high
+    first_screen = page.text[: page.text.index("Contents")]
+    for label in ("Claim", "Interval", "Controls", "Limits"):
+        assert label in first_screen
+    assert "1 pair of models, 2 tasks, 1 seed, 6 test pairs per task." in first_screen
+
+
+def test_how_many_pairs_direct_attribution_needs(study, page):
+    rows = study.frame()
+    ours = mean_cpr(rows, "zero-shot")
+    direct = rows[rows["regime"].isin(["few-pairs", "gold"])]
+    for task in TASKS:
+        sizes = direct[direct["test_task"] == task].groupby("pairs")["cpr"].mean()
+        enough = sizes.index[sizes >= ours[task]]
+        expected = f"{min(enough)} on" if len(enough) else "more than were tried on"
+        needed = re.search(r"direct attribution needs target pairs: (.*?)\. ", page.text)
+        assert needed
+        (part,) = [one for one in needed[1].split("; ") if task in one]
+        assert part.startswith(expected)
+
+
+# What is said, from numbers made up for it -------------------------------------------------------
+
+
+def said(differences: dict[str, float], **changes) -> dict[str, str]:
+    """The first screen of a study in which zero-shot exceeds both controls by so much per task."""
+    tasks = list(differences)
+    config = replace(SMALL, tasks=tuple(tasks), **changes)
+    pair = config.pairs[0].name
+    cpr = {"zero-shot": 0.6, "gold": 0.8}
+    rows = pd.DataFrame(
+        [
+            {"pair": pair, "method": "nap", "variant": "", "regime": name, "test_task": task}
+            | {"cpr": value, "floor": 0.025}
+            for name, value in cpr.items()
+            for task in tasks
+        ]
+    )
+    results = SimpleNamespace(config=config, evaluations=[1], headline=lambda: rows)
+    values = np.array(list(differences.values()))
+    interval = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    key = {"pair": pair, "variant": "default"}
+    overall, effects = [], []
+    for method in config.methods:
+        overall.append(
+            {**key, "method": method, "difference": values.mean(), "tasks": len(values)}
+            | {"low": values.mean() - 0.01, "high": values.mean() + 0.01}
+            | {"tasks low": interval[0], "tasks high": interval[1]}
+        )
+        effects += [
+            {**key, "method": method, "task": task, "low": value - 0.05, "high": value + 0.05}
+            for task, value in differences.items()
+        ]
+    tables = {
+        "overall": pd.DataFrame(
+            [{**row, "against": name} for row in overall for name in ("uniform_s", "target_only")]
+        ),
+        "effect:uniform_s": pd.DataFrame(effects),
+        "effect:target_only": pd.DataFrame(effects),
+    }
+    return {one.label: f"{one.lead} {one.text}" for one in headline(results, tables).statements}
+
+
+ALL_TASKS = ("ioi", "mcqa", "arc_easy", "arc_challenge")
+
+
+def test_words_for_an_interval_above_zero():
+    words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)))
+    assert (
+        "lies above zero: the source helps. Above on ioi, mcqa, arc_easy and arc_challenge."
+        in words["Interval"]
+    )
+    assert "The interval lies above zero." in words["Controls"]
+
+
+def test_words_for_an_interval_that_includes_zero():
+    words = said(dict(zip(ALL_TASKS, (0.4, 0.3, -0.2, 0.02), strict=True)))
+    assert (
+        "includes zero: that the source helps on further tasks is not shown." in words["Interval"]
+    )
+    assert (
+        "Above on ioi and mcqa; below on arc_easy; not told apart on arc_challenge."
+        in words["Interval"]
+    )
+    assert "An interval over tasks rests on 4 numbers" in words["Limits"]
+
+
+def test_words_for_an_interval_below_zero():
+    words = said(
+        dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), methods=("nap", "exact")
+    )
+    assert "lies below zero: the source does harm." in words["Interval"]
+    assert "it does better without a source" in words["Controls"]
+    assert (
+        "Of 1 further choice of method, the interval against uniform s lies below zero in 1."
+        in words["Limits"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of one value there is no spread
+def test_words_for_one_task():
+    words = said({"ioi": 0.3})
+    assert "over the test pairs of one task, lies above zero" in words["Interval"]
+    assert "With one task nothing is known of others" in words["Limits"]
+
+
+# The file --------------------------------------------------------------------------------------
+
+
+def test_the_file_is_whole_and_asks_no_host(html, page):
+    assert len(html.encode()) < 8e6
+    for tag, attrs in page.elements:
+        for name in ("src", "srcset", "data", "action", "poster"):
+            assert name not in attrs, (tag, attrs)
+        target = attrs.get("href")
+        assert target is None or target.startswith(("#", "data:")), target
+        assert not any(name.startswith("on") for name in attrs), attrs
+    style = "".join(re.findall(r"<style>(.*?)</style>", html, re.S))
+    assert "@import" not in style
+    assert "url(" not in style
+    assert sum("plotly.js v" in script for script in page.scripts) == 1
+    assert sum("var CircuitsVis=" in script for script in page.scripts) == 1
+
+
+def test_the_policy_allows_these_scripts_and_no_request(page):
+    (policy,) = [
+        meta["content"]
+        for meta in page.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    allowed = re.search(r"script-src ([^;]*);", policy)
+    assert allowed
+    kinds = [attrs.get("type") for attrs in page.all("script")]
+    run = [text for text, kind in zip(page.scripts, kinds, strict=True) if kind is None]
+    hashes = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in run
+    }
+    assert set(allowed[1].split()) == hashes
+    assert "connect-src" not in policy  # default-src 'none' holds for it
+
+
+def test_structure_for_keyboards_and_screen_readers(page):
+    assert page.all("html")[0]["lang"] == "en"
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(page.all(landmark)) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    identifiers = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(identifiers) == len(set(identifiers))
+    targets = [str(attrs["href"])[1:] for attrs in page.all("a")]
+    assert set(targets) <= set(identifiers)
+    assert targets[0] == "main"  # the skip link comes first
+    sections = [attrs["id"] for attrs in page.all("section")]
+    assert targets[1:] == sections
+    plots = [attrs for attrs in page.all("div") if attrs.get("class") == "plot"]
+    assert len(plots) >= 9
+    assert all(attrs["role"] == "img" and len(str(attrs["aria-label"])) > 20 for attrs in plots)
+    assert len(page.all("caption")) == len(page.all("table")) - 2  # two in attention views
+    assert all(attrs.get("scope") for attrs in page.all("th"))
+    assert page.open == []
+
+
+def test_every_kind_of_figure_is_there(page):
+    figures = {attrs["id"] for attrs in page.all("figure")}
+    names = "curves recovery controls cross-task cost score-map circuit-graph ranks".split()
+    names += ["alignment-map", "transfer-flow", "training"]
+    assert figures == {f"figure-{name}" for name in names}
+    assert "Not drawn" not in page.text
+
+
+def test_tables_hold_the_study_s_numbers(study, html):
+    body = re.search(r'<table id="table-overall".*?</table>', html, re.S)
+    assert body
+    cells = re.findall(r'<td[^>]*data-sort="(.*?)">(.*?)</td>', body[0])
+    table = study.overall().frame
+    differences = [float(sort) for sort, text in cells if re.fullmatch(r"[+−]?\d\.\d\d", text)]
+    assert set(table["difference"]) <= set(differences)
+    for row in table.to_dict("records"):
+        limits = [f"{row[name]:+.2f}".replace("-", "−") for name in ("tasks low", "tasks high")]
+        assert f"[{limits[0]}, {limits[1]}]" in {text for _, text in cells}
+
+
+def test_settings_versions_and_how_to_reproduce(study, page):
+    assert str(study.versions["torch"]) in page.text
+    for digest in study.model_hashes.values():
+        assert digest in page.text
+    assert "dfa-tl study study.yaml --out study" in page.text
+    assert "train_pairs: 8" in page.text
+    listing = next(text for text in page.texts if text.startswith("pairs:"))
+    assert StudyConfig.from_dict(yaml.safe_load(listing)) == study.config
+
+
+def test_attention_patterns_of_the_caller(page, toy_small):
+    blocks = [json.loads(text) for text in page.scripts if text.startswith('{"component"')]
+    assert [block["component"] for block in blocks[:2]] == ["AttentionHeads"] * 2
+    pair = load_task("ioi", n=1, split="test").pairs[0]
+    patterns = attention_patterns(toy_small, pair, ["a2.h2", "a0.h0"])
+    shown = np.array(blocks[0]["props"]["attention"])
+    np.testing.assert_allclose(shown, patterns.clean.numpy(), atol=5e-4)
+    assert "heads of toy-small" in page.text
+
+
+# What comes from outside, and what is missing ---------------------------------------------------
+
+
+def test_names_from_outside_bring_in_no_markup(report_files):
+    page = Page(report_files["hostile"].read_text(encoding="utf-8"))
+    assert "img" not in [tag for tag, _ in page.elements]
+    assert MARKUP in page.text
+    assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+    assert len(page.all("figure")) >= 8
+    for text in page.scripts:
+        assert MARKUP not in text
+
+
+def without(study: StudyResults, folder, is_lost) -> StudyResults:
+    """A copy of the study without the results of some jobs."""
+    shutil.copytree(study.folder, folder)
+    for manifest in folder.glob("jobs/*/*/manifest.json"):
+        content = json.loads(manifest.read_text())
+        if is_lost(content["kind"], content["settings"]):
+            shutil.rmtree(manifest.parent)
+    return StudyResults.load(folder)
+
+
+def test_a_study_with_nothing_measured(study, tmp_path):
+    left = without(study, tmp_path / "empty", lambda kind, _: kind == "evaluate")
+    failure = Failure("a, b", "align(x)", "Traceback\nRuntimeError: <b>lights out</b>")
+    results = replace(left, failures=(failure,))
+    page = Page(results.report(tmp_path / "report.html").read_text(encoding="utf-8"))
+    n_jobs = len({job.key for group in results.groups for job in group.jobs})
+    missing = len(results.missing)
+    assert 0 < missing < n_jobs
+    assert f"{missing} of {n_jobs} jobs have no result" in page.text
+    assert "evaluate(pair=toy-small → toy-large" in page.text
+    assert "1 job failed." in page.text
+    assert "align(x) of a, b: RuntimeError: <b>lights out</b>" in page.text
+    assert "Nothing can be claimed yet. Measured so far: nothing; not zero-shot." in page.text
+    assert "How to reproduce" in page.text
+    assert page.all("figure") == []
+
+
+def test_a_study_of_which_parts_are_missing(study, tmp_path):
+    """One task is not measured, and what its circuits were made from is gone."""
+
+    def is_lost(kind, settings):
+        return kind == "align" or (kind == "evaluate" and settings["task"] == TASKS[1])
+
+    results = without(study, tmp_path / "part", is_lost)
+    page = Page(results.report(tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f"This study is not complete: {len(results.missing)} of" in page.text
+    assert "Mean of 1 task, carried over" in page.text
+    assert "over the test pairs of one task" in page.text
+    assert "Not drawn (W): the result of align" in page.text
+    assert {"id": "figure-curves", "class": "drawing"} in page.all("figure")
+
+
+def test_the_circuit_s_task_is_not_measured(study, tmp_path):
+    results = without(
+        study,
+        tmp_path / "part",
+        lambda kind, settings: kind == "evaluate" and settings["task"] == TASKS[0],
+    )
+    found = list(of_circuit(results, SMALL.pairs[0].name, "nap", TASKS[0], "zero-shot"))
+    assert [type(one).__name__ for one in found] == ["NotDrawn"] * 6
+
+
+def test_from_a_shell(study, tmp_path):
+    folder = shutil.copytree(study.folder, tmp_path / "study")
+    result = CliRunner().invoke(app, ["report", str(folder)])
+    assert result.exit_code == 0, result.output
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "toy-large: heads among the 12 best nodes of its zero-shot ioi circuit" in text
+    without(study, tmp_path / "empty", lambda kind, _: kind == "evaluate")
+    file = tmp_path / "plain.html"
+    plain = CliRunner().invoke(app, ["report", str(tmp_path / "empty"), "--out", str(file)])
+    assert plain.exit_code == 0, plain.output
+    assert "no attention views: no measured circuits" in plain.output
+    assert "var CircuitsVis" not in file.read_text(encoding="utf-8")
+    missing = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert missing.exit_code == 1
+    assert "does not describe a study" in missing.output
+
+
+# Parts -----------------------------------------------------------------------------------------
+
+
+def test_a_slider_leaves_the_figure_for_the_page():
+    figure = go.Figure(go.Scattergl(x=[1, 2], y=[3, 4]))
+    steps = [
+        {
+            "label": str(n),
+            "method": "update",
+            "args": [{"visible": [True]}, {"title.text": f"k={n}"}],
+        }
+        for n in range(3)
+    ]
+    figure.update_layout(
+        sliders=[{"active": 1, "steps": steps}], title={"text": "k=1"}, width=900, height=600,
+        margin={"t": 90, "b": 150, "r": 20}, meta={"alt": "what it shows"},
+    )  # fmt: skip
+    one = drawing("figure-x", figure, "A circuit")
+    data = json.loads(one.data)
+    assert (one.title, one.alt, one.steps) == ("A circuit", "what it shows", ("k=0", "k=1", "k=2"))
+    assert data["start"] == 1
+    assert data["steps"][2] == {
+        "text": "k=2",
+        "method": "update",
+        "args": [{"visible": [True]}, {}],
+    }
+    assert not {"sliders", "title", "width"} & set(data["layout"])
+    assert data["data"][0]["type"] == "scatter"
+    assert figure.layout.sliders  # the caller's figure is as it was
+    assert figure.data[0].type == "scattergl"
+
+
+def test_figure_data_cannot_end_their_script():
+    figure = go.Figure(go.Scatter(x=[1], y=[2], text=["</script><b>&\u2028"]), {"title": MARKUP})
+    one = drawing("figure-x", figure, "heading")
+    assert not set("<>&\u2028") & set(one.data)
+    assert json.loads(one.data)["data"][0]["text"] == ["</script><b>&\u2028"]
+
+
+def test_grid_joins_limits_and_drops_empty_columns():
+    frame = pd.DataFrame(
+        {
+            "task": ["ioi", "a" * 60],
+            "difference": [0.104, -0.004],
+            "low": [0.09, float("-inf")],
+            "high": [0.12, float("inf")],
+            "p": [0.0005, 0.25],
+            "pairs needed": pd.array([4, None], dtype="Int64"),
+            "sd over seeds": [None, None],
+        }
+    )
+    one = grid("table-x", frame, "a -> b", leave_out=["nothing"])
+    assert one.caption == "a → b"
+    assert [column.name for column in one.columns] == [
+        "task", "difference", "interval over pairs", "p", "pairs needed",
+    ]  # fmt: skip
+    assert [column.numeric for column in one.columns] == [False, True, True, True, True]
+    assert [cell.text for cell in one.rows[0]] == ["ioi", "+0.10", "[+0.09, +0.12]", "< 0.001", "4"]
+    assert [cell.text for cell in one.rows[1]][1:] == ["0.00", "[−inf, +inf]", "0.250", "–"]
+    assert one.rows[1][0].kind == "long"
+    assert one.rows[1][4].sort == ""
+
+
+def test_a_pair_through_models_in_between_draws_its_last_step(study):
+    """A chain has several W: the figures are of the last one and the scores that enter it."""
+    pair = study.config.pairs[0].name
+    whole = study.alignment(pair, "ioi", "nap")
+    plain = {one.id: one for one in of_circuit(study, pair, "nap", "ioi", "zero-shot")}
+
+    class Chained:
+        """The study, with its alignment as a chain of itself after an identity."""
+
+        def __getattr__(self, name):
+            return getattr(study, name)
+
+        def alignment(self, *arguments, **options):
+            size = len(whole.source)
+            same = replace(
+                whole, W=torch.eye(size), target=whole.source, history=None,
+                config=replace(whole.config, normalization="none"),
+                provenance={"target": "toy-small"},
+            )  # fmt: skip
+            return AlignmentChain((same, whole))
+
+    for one in of_circuit(Chained(), pair, "nap", "ioi", "zero-shot"):
+        assert isinstance(one, Drawing)
+        assert one.data == plain[one.id].data
+
+
+def test_signed():
+    assert [signed(v) for v in (0.004, -0.004, 0.1, -1.0)] == ["0.00", "0.00", "+0.10", "−1.00"]

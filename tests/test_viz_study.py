@@ -1,0 +1,300 @@
+"""Figures of a study: their numbers against plain loops over the study's rows and curves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, run_study
+from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.statistics import Bootstrap, cpr_interval
+from dfa_tl.viz import (
+    controls_by_task,
+    cost_frontier,
+    cross_task_heatmap,
+    recovery_bars,
+    study_curves,
+)
+from dfa_tl.viz.cost import frontier
+from stand_in import CONTROL_LEVELS, FLOOR, KS, TASKS, StandIn
+
+FIGURES = (study_curves, cross_task_heatmap, recovery_bars, controls_by_task, cost_frontier)
+
+
+@pytest.fixture(scope="module")
+def results() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture(scope="module")
+def two_pairs() -> StandIn:
+    return StandIn(pairs=("a -> b", "b -> a"))
+
+
+def mean_values(results: StandIn, start: str, task="ioi", method="nap", seeds=(0, 1)):
+    """Pair values averaged over the seeds and draws of circuits whose label starts so."""
+    found = [
+        curve.pair_values
+        for seed in seeds
+        for label, curve in results.saved["a -> b", task, method, seed].items()
+        if label.startswith(start)
+    ]
+    assert found
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_every_figure_speaks_and_is_sized(results, draw):
+    figure = draw(results)
+    alt = figure.layout.meta["alt"]
+    assert alt.endswith(".")
+    assert any(character.isdigit() for character in alt)
+    assert 300 < figure.layout.width < 1300
+    assert 200 < figure.layout.height < 1300
+    assert figure.layout.template.layout.paper_bgcolor == "white"
+
+
+def test_curves_are_means_over_seeds(results):
+    figure = study_curves(results, bands=False)
+    gold = next(trace for trace in figure.data if trace.name.startswith("gold"))
+    f = (mean_values(results, "gold|").mean(axis=1) - 1) / 4
+    np.testing.assert_allclose(gold.y, f, atol=1e-12)
+    assert (
+        gold.name == f"gold (CPR {results.cpr(regime='gold', method='nap', test_task='ioi'):.2f})"
+    )
+    names = [trace.name.split(" (CPR")[0] for trace in figure.data if trace.legend == "legend"]
+    # ioi has no relatives, and the variant that is not the first is left out.
+    assert names == ["gold", "DFA (in-distribution)", "DFA (zero-shot)", "uniform_s", "floor"]
+    assert len(figure.data) == 5 + 6 + 6
+    assert not any(trace.fill for trace in figure.data)
+
+
+def test_curves_of_one_seed_with_bands(results):
+    figure = study_curves(results, seed=1, regimes=["zero-shot", "random_W"], method="exact")
+    zero_shot = next(
+        trace for trace in figure.data if trace.name.startswith("DFA (zero-shot) (CPR")
+    )
+    f = (mean_values(results, "zero-shot|default", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
+    np.testing.assert_allclose(zero_shot.y, f, atol=1e-12)
+    drawn = next(trace for trace in figure.data if trace.name.startswith("random_W (CPR"))
+    both = (mean_values(results, "random_W", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
+    np.testing.assert_allclose(drawn.y, both, atol=1e-12)
+    bands = [trace for trace in figure.data if trace.fill]
+    assert len(bands) == 2 * len(TASKS)
+    assert bands[0].name == "DFA (zero-shot), 90% over pairs"
+    low, high = np.array(bands[0].y[: len(KS)]), np.array(bands[0].y[len(KS) :])[::-1]
+    assert (low <= f + 1e-12).all()
+    assert (f <= high + 1e-12).all()
+    assert (high - low)[2] > 0.005
+
+
+def test_curves_of_several_pairs(two_pairs):
+    figure = study_curves(two_pairs, bands=False)
+    headings = [note.text for note in figure.layout.annotations]
+    assert sum("b -> a" in text for text in headings) == len(TASKS)
+    only = study_curves(two_pairs, pair="b -> a", bands=False)
+    assert len(only.data) * 2 == len(figure.data)
+
+
+def test_cross_task(two_pairs):
+    figure = cross_task_heatmap(two_pairs)
+    maps = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert len(maps) == 2 * 2 * 2  # pairs, methods, matrix and gold
+    for place, (pair, method) in enumerate(
+        (pair, method) for pair in ("a -> b", "b -> a") for method in ("nap", "exact")
+    ):
+        where = {"pair": pair, "method": method}
+        for row, train in enumerate(TASKS):
+            for column, test in enumerate(TASKS):
+                expected = two_pairs.cpr(
+                    **where, regime="cross-task", train_tasks=train, test_task=test
+                )
+                assert maps[2 * place].z[row][column] == pytest.approx(expected)
+        gold = [two_pairs.cpr(**where, regime="gold", test_task=test) for test in TASKS]
+        assert maps[2 * place + 1].z[0] == pytest.approx(gold)
+    # Framed cells: the three of the diagonal in each matrix, in that matrix's own axes.
+    frames = [(shape.x0 + 0.48, shape.y0 + 0.48, shape.xref) for shape in figure.layout.shapes]
+    assert len(frames) == 3 * 4
+    assert all(x == pytest.approx(y) for x, y, _ in frames)
+    assert len({axis for _, _, axis in frames}) == 4
+    texts = [trace for trace in figure.data if trace.type == "scatter"]
+    assert texts[0].text[0] == f"{maps[0].z[0][0]:.2f}"
+    # Rows run downwards, so that train and test tasks stand in the same order.
+    assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1]
+
+
+def ratios(results: StandIn, regime: str, method: str, **more) -> dict[str, float]:
+    found = {}
+    for task in TASKS:
+        wanted = {"method": method, "test_task": task, **more}
+        gold = results.cpr(regime="gold", **wanted)
+        dead = method == "exact" and task == "ioi"
+        if not dead and not (regime == "near-distribution" and task == "ioi"):
+            found[task] = results.cpr(regime=regime, variant="default", **wanted) / gold
+    return found
+
+
+def test_recovery(results):
+    figure = recovery_bars(results)
+    bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
+    assert list(bars) == [
+        "DFA (in-distribution)", "DFA (near-distribution)", "DFA (zero-shot)", "DFA (all)",
+    ]  # fmt: skip
+    for regime in ("in-distribution", "near-distribution", "zero-shot", "all"):
+        bar = bars[f"DFA ({regime})"]
+        for place, method in enumerate(("nap", "exact")):
+            expected = ratios(results, regime, method)
+            assert bar.y[place] == pytest.approx(np.mean(list(expected.values())))
+            by_seed = [
+                np.mean(list(ratios(results, regime, method, seed=seed).values()))
+                for seed in (0, 1)
+            ]
+            assert bar.error_y.array[place] == pytest.approx(np.std(by_seed, ddof=1))
+    dots = [trace for trace in figure.data if trace.name == "one task"]
+    expected = [*ratios(results, "all", "nap").values(), *ratios(results, "all", "exact").values()]
+    assert dots[-1].y == pytest.approx(expected)
+    assert [shape.y0 for shape in figure.layout.shapes] == [1]  # parity
+    # Gold of ioi is at the floor under `exact`: no ratio, and the bar says so.
+    notes = [note.text for note in figure.layout.annotations if "/" in note.text]
+    assert notes == ["2/3"] * 3
+    assert "3 ratios are undefined" in figure.layout.meta["alt"]
+    low, high = figure.layout.yaxis.range
+    assert low == 0
+    assert high > 1
+
+
+def test_controls(results):
+    figure = controls_by_task(results, method="exact")
+    gold = [trace for trace in figure.data if trace.name == "gold"]
+    assert len(gold) == len(TASKS)
+    uniform = next(trace for trace in figure.data if trace.name == "uniform_s")
+    values = mean_values(results, "uniform_s", method="none")
+    any_curve = results.saved["a -> b", "ioi", "none", 0][
+        "uniform_s|default|arithmetic_addition+arithmetic_subtraction|16|0"
+    ]
+    interval = cpr_interval(replace(any_curve, pair_values=values), Bootstrap(0.9, 60))
+    assert uniform.x[0] == pytest.approx(results.cpr(regime="uniform_s", test_task="ioi"))
+    assert uniform.x[0] + uniform.error_x.array[0] == pytest.approx(interval.high)
+    assert uniform.x[0] - uniform.error_x.arrayminus[0] == pytest.approx(interval.low)
+    seeds = figure.data[list(figure.data).index(uniform) - 1]
+    by_seed = [results.cpr(regime="uniform_s", test_task="ioi", seed=seed) for seed in (0, 1)]
+    assert list(seeds.x) == pytest.approx(by_seed)
+    labels = list(figure.layout.yaxis.ticktext)
+    assert labels == ["gold", "DFA (in-distribution)", "DFA (zero-shot)", *CONTROL_LEVELS]
+    at = [shape.x0 for shape in figure.layout.shapes]
+    assert at[:2] == pytest.approx(
+        [results.cpr(regime="gold", method="exact", test_task="ioi"), FLOOR]
+    )
+
+
+def test_cost(results):
+    figure = cost_frontier(results, task="ioi")
+    named = {trace.name: trace for trace in figure.data}
+    few = named["gold, nap, n pairs"]
+    # 3 n passes forward and half as many (rounded down) backward, then gold itself: 20 and 10.
+    assert list(few.x) == [3 + 1, 6 + 3, 12 + 6, 20 + 10]
+    assert list(few.text) == ["1", "2", "4", "16"]
+    sizes = [results.cpr(regime="few-pairs", pairs=n, test_task="ioi") for n in (1, 2, 4)]
+    assert list(few.y[:3]) == pytest.approx(sizes)
+    assert list(named["DFA (zero-shot)"].x) == [300 + 150]
+    assert list(named["DFA (zero-shot)"].customdata[0]) == [450, 0, 66]
+    assert list(named["DFA (in-distribution)"].customdata[0]) == [90, 90, 66]
+    # No target passes at all: on the axis's own place for zero.
+    place = figure.layout.xaxis.tickvals[figure.layout.xaxis.ticktext.index("0")]
+    assert list(named["random_W"].x) == [place]
+    corners = set(zip(named["frontier"].x, named["frontier"].y, strict=True))
+    points = [
+        (x, y)
+        for trace in figure.data
+        if trace.name != "frontier"
+        for x, y in zip(trace.x, trace.y, strict=True)
+    ]
+    best = {
+        (x, y)
+        for x, y in points
+        if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in points)
+    }
+    assert best <= corners
+    assert max(y for _, y in points) == max(y for _, y in corners)
+    assert len(cost_frontier(results).layout.annotations) == len(TASKS)
+
+
+def test_the_frontier_against_a_plain_search():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        points = [(float(x), float(y)) for x, y in rng.integers(0, 6, (8, 2))]
+        best = {
+            (x, y)
+            for x, y in points
+            if not any((a <= x and b >= y) and (a, b) != (x, y) for a, b in points)
+        }
+        assert set(frontier(points)) == best
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize(
+    ("wrong", "known"),
+    [
+        ({"pair": "a -> c"}, "a -> b"),
+        ({"method": "magic"}, "nap, exact"),
+        ({"task": "chess"}, "arithmetic_addition"),
+        ({"seed": 7}, r"\[0, 1\]"),
+        ({"grid": "log"}, "linear, mib"),
+    ],
+)
+def test_unknown_names_are_answered_with_those_known(results, draw, wrong, known):
+    name = next(iter(wrong))
+    if name not in draw.__annotations__:
+        with pytest.raises(TypeError):
+            draw(results, **wrong)
+        return
+    with pytest.raises(ConfigError, match=f"no {name} .* it has .*{known}"):
+        draw(results, **wrong)
+
+
+def test_circuits_that_are_no_curve_are_refused(results):
+    with pytest.raises(ConfigError, match="give a list"):
+        study_curves(results, regimes="gold")
+    with pytest.raises(ConfigError, match=r"cross-task is several circuits.*cross_task_heatmap"):
+        study_curves(results, regimes=["gold", "cross-task"])
+    with pytest.raises(ConfigError, match=r"no measured circuits of nowhere.*it has .*zero-shot"):
+        study_curves(results, regimes=["nowhere"])
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_a_study_without_the_rows(results, draw):
+    bare = StandIn()
+    bare.rows = [row for row in bare.rows if row["regime"] == "few-pairs" and row["method"] == "x"]
+    columns = results.headline().columns
+    bare.headline = lambda: results.headline()[0:0][columns]
+    with pytest.raises(ConfigError, match="nothing to draw"):
+        draw(bare)
+
+
+def test_a_real_study(tmp_path):
+    """The stand-in's shape is that of a study: all figures of one that was run."""
+    torch.set_num_threads(1)
+    tasks = ("arithmetic_addition", "arithmetic_subtraction")
+    config = StudyConfig(
+        pairs=(PairSpec("toy-small", "toy-small"),), tasks=tasks, methods=("nap",),
+        regimes=("in-distribution", "zero-shot", "cross-task"),
+        controls=("random_W", "uniform_s"), train_pairs=4, test_pairs=3, draws=1,
+        worth_methods=("nap",), worth_pairs=(1,), worth_draws=1,
+        variants={"default": AlignmentConfig(epochs=1)}, resamples=60,
+    )  # fmt: skip
+    real = run_study(config, tmp_path, progress=False)
+    rows = real.headline()
+    for draw in FIGURES:
+        assert draw(real).layout.meta["alt"]
+    gold = rows[(rows["regime"] == "gold") & (rows["test_task"] == tasks[0])]["cpr"].iloc[0]
+    traces = study_curves(real).data
+    assert traces[1].name == f"gold (CPR {gold:.2f})"
+    assert float(np.trapezoid(traces[1].y, traces[1].x)) == pytest.approx(gold)
+    mib = study_curves(real, grid="mib", bands=False)
+    assert mib.data[0].x[0] == 0.001
+    scaling = real.scaling().frame.set_index("setting")["recovery"]
+    bars = [trace for trace in recovery_bars(real).data if trace.type == "bar"]
+    assert {bar.name: bar.y[0] for bar in bars} == pytest.approx(scaling.to_dict())
