@@ -14,6 +14,7 @@ from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
 from dfa_tl.memory import estimate_memory
 from dfa_tl.models.loading import load_model
+from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import Node, NodeSet
 from dfa_tl.scores import NodeScores
@@ -29,6 +30,7 @@ __all__ = [
     "AlignmentChain",
     "AlignmentConfig",
     "AlignmentHistory",
+    "AttentionPatterns",
     "DFAError",
     "FaithfulnessCurve",
     "Node",
@@ -41,6 +43,7 @@ __all__ = [
     "StudyConfig",
     "StudyResults",
     "align",
+    "attention_patterns",
     "attribute",
     "controls",
     "estimate_memory",

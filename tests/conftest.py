@@ -20,12 +20,12 @@ with install_import_hook("dfa_tl", "typecheck.checked"):
 
 import pytest
 import torch
+from filelock import FileLock
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from dfa_tl import NodeModel, PairDataset, load_model
 from dfa_tl.models.bundled.train import build_tokenizer
 from dfa_tl.models.loading import BUNDLED_FOLDER
-from dfa_tl.models.patterns import attention_patterns
 from dfa_tl.study import StudyResults
 from families_table import (  # noqa: F401  (hooks of pytest)
     pytest_addoption,
@@ -118,26 +118,26 @@ def toy_large() -> NodeModel:
 
 
 @pytest.fixture(scope="session")
-def small_studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyResults]:
-    """The studies of `small_studies.py`."""
-    folder = tmp_path_factory.mktemp("studies")
-    script = Path(__file__).with_name("small_studies.py")
-    subprocess.run([sys.executable, script, folder], check=True)
-    return {name: StudyResults.load(folder / name) for name in ("small", "hostile")}
+def studies_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `small_studies.py` makes: made once, also where several processes run the tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "small-studies"
+    with FileLock(shared / "small-studies.lock"):
+        if not folder.exists():
+            script = Path(__file__).with_name("small_studies.py")
+            subprocess.run([sys.executable, script, folder.with_suffix(".part")], check=True)
+            folder.with_suffix(".part").rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def report_files(
-    small_studies: dict[str, StudyResults], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def small_studies(studies_folder: Path) -> dict[str, StudyResults]:
+    """The studies of `small_studies.py`."""
+    return {name: StudyResults.load(studies_folder / name) for name in ("small", "hostile")}
+
+
+@pytest.fixture(scope="session")
+def report_files(studies_folder: Path) -> dict[str, Path]:
     """Their reports; that of `small` has attention views."""
-    folder = tmp_path_factory.mktemp("reports")
-    pair = dfa_tl.load_task("ioi", n=1, split="test").pairs[0]
-    patterns = attention_patterns(load_model("toy-small"), pair, ["a2.h2", "a0.h0"])
-    return {
-        name: results.report(
-            folder / f"{name}.html",
-            attention={"heads of toy-small": patterns} if name == "small" else {},
-        )
-        for name, results in small_studies.items()
-    }
+    return {name: studies_folder / f"{name}.html" for name in ("small", "hostile")}

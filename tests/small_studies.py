@@ -1,6 +1,8 @@
-"""Studies for the tests of reports: two tasks, eight pairs, one epoch.
+"""Studies for the tests of reports, two tasks, eight pairs, one epoch, and their reports.
 
-Run in a process of its own, where no run-time type checks slow it down.
+    python small_studies.py FOLDER
+
+A process of its own is not slowed down by the run-time type checks of the tests.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from dfa_tl import AlignmentConfig
+from dfa_tl import AlignmentConfig, load_model, load_task
 from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.patterns import attention_patterns
 from dfa_tl.study import PairSpec, StudyConfig, run_study
 
 TASKS = ("ioi", "arithmetic_addition")
@@ -32,11 +35,12 @@ SMALL = StudyConfig(
     grids=("linear",),
     resamples=100,
 )
+HEADS = ("a2.h2", "a0.h0")
 MARKUP = "</script><img src=x onerror=document.title='taken'>"
 
 
 def main(folder: Path) -> None:
-    """Run both studies, `small` and `hostile`: the source of the second has markup for a name."""
+    """Run `small` and `hostile`, whose source has markup for a name, and write their reports."""
     source = folder / MARKUP
     source.parent.mkdir(parents=True)
     source.symlink_to(BUNDLED_FOLDER / "toy-small", target_is_directory=True)
@@ -48,8 +52,13 @@ def main(folder: Path) -> None:
         worth_methods=(),
     )
     torch.set_num_threads(1)  # faster for models so small
+    pair = load_task("ioi", n=1, split="test").pairs[0]
+    patterns = attention_patterns(load_model("toy-small"), pair, HEADS)
     for name, config in {"small": SMALL, "hostile": hostile}.items():
-        assert not run_study(config, folder / name, progress=False).failures
+        results = run_study(config, folder / name, progress=False)
+        assert not results.failures
+        attention = {"heads of toy-small": patterns} if name == "small" else {}
+        results.report(folder / f"{name}.html", attention=attention)
 
 
 if __name__ == "__main__":

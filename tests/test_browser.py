@@ -186,8 +186,11 @@ def tab(browser) -> Tab:
 
 @pytest.fixture
 def report(tab, pages) -> Tab:
-    """The report of the small study, opened anew."""
-    tab.open(pages["small"])
+    """The report of the small study, on a wide screen. Tests share it, each has its own part."""
+    if tab.driver.current_url.partition("#")[0] != pages["small"].as_uri():
+        tab.open(pages["small"])
+    tab.size(1280, 900)
+    tab.messages()
     return tab
 
 
@@ -319,7 +322,8 @@ def test_missing_values_sort_last(report):
         assert "" not in values[:-1]
 
 
-def test_the_skip_link_comes_first(report):
+def test_the_skip_link_comes_first(report, pages):
+    report.open(pages["small"])
     report.find("body").send_keys("\ue004")  # Tab
     focused = report.driver.switch_to.active_element
     assert focused.text == "Skip to the content"

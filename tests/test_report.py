@@ -31,7 +31,7 @@ from dfa_tl.report.grid import grid
 from dfa_tl.report.words import signed
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.results import Failure
-from small_studies import MARKUP, SMALL, TASKS
+from small_studies import HEADS, MARKUP, SMALL, TASKS
 
 VOID = {"meta", "link", "br", "img", "input", "path"}
 
@@ -305,7 +305,7 @@ def test_attention_patterns_of_the_caller(page, toy_small):
     blocks = [json.loads(text) for text in page.scripts if text.startswith('{"component"')]
     assert [block["component"] for block in blocks[:2]] == ["AttentionHeads"] * 2
     pair = load_task("ioi", n=1, split="test").pairs[0]
-    patterns = attention_patterns(toy_small, pair, ["a2.h2", "a0.h0"])
+    patterns = attention_patterns(toy_small, pair, HEADS)
     shown = np.array(blocks[0]["props"]["attention"])
     np.testing.assert_allclose(shown, patterns.clean.numpy(), atol=5e-4)
     assert "heads of toy-small" in page.text

@@ -74,7 +74,9 @@ def _page(figure: go.Figure, width: int | None, height: int | None) -> str:
         "const figure = document.getElementById('{plot_id}');"
         f"figure.setAttribute('role', 'figure'); figure.setAttribute('aria-label', {label});"
     )
-    return page.to_html(include_plotlyjs=True, post_script=script if alt else None)
+    # Plotly's toolbar offers to upload the figure; this page talks to no host.
+    config = {"showSendToCloud": False}
+    return page.to_html(config, include_plotlyjs=True, post_script=script if alt else None)
 
 
 def _image(
