@@ -92,7 +92,6 @@ def test_how_examples_are_compared(want, got, same):
     assert Rounded().check_output(want, got, 0) == same
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")  # as users run
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=named)
 def test_examples_run(page, tmp_path, monkeypatch):

@@ -76,7 +76,6 @@ async def executed(path: Path, folder: Path):
     return await client.async_execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-@pytest.mark.slow
 def test_they_run_from_clean(tmp_path):
     async def run_all():
         return await asyncio.gather(*(executed(path, tmp_path / path.stem) for path in NOTEBOOKS))

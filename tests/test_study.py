@@ -220,6 +220,30 @@ def test_a_chain_composes_its_alignments(tmp_path):
     assert len(scores[f"zero-shot|default|{TASKS[1]}|8|0"].nodes) == 42
 
 
+def test_benchmark_tasks(tmp_path, monkeypatch):
+    """Names with a slash go through jobs, tables and curves; here the data are generated ones."""
+    monkeypatch.setattr(
+        work_module,
+        "load_task",
+        lambda name, **options: load_task(name.removeprefix("mib/"), **options),
+    )
+    tasks = tuple(f"mib/{task}" for task in TASKS)
+    variants = {"two": AlignmentConfig(epochs=1, source_vectors=2)}
+    config = replace(
+        TINY,
+        tasks=tasks,
+        regimes=("near-distribution",),
+        controls=("mean_gold",),
+        variants=variants,
+    )
+    results = run_study(config, tmp_path, progress=False)
+    assert results.missing == []
+    assert config.related == {tasks[0]: (tasks[1],), tasks[1]: (tasks[0],)}
+    rows = results.frame()
+    assert set(rows[rows["regime"] == "near-distribution"]["train_tasks"]) == set(tasks)
+    assert f"near-distribution|two|{tasks[1]}|8|0" in results.curves(PAIR.name, tasks[0], "nap")
+
+
 def test_bootstrapped_source_vectors(tmp_path):
     """W trained on several vectors per task, each of pairs drawn with replacement."""
     from dfa_tl import align, attribute
