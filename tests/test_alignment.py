@@ -217,3 +217,12 @@ def test_a_loss_that_is_not_finite(llama, monkeypatch):
     monkeypatch.setattr("dfa_tl.alignment.align.kl_divergence", lambda p, q: q[:, 0] * float("nan"))
     with pytest.raises(NumericsError, match="loss became nan at step 1 on 't'"):
         align({"t": source_scores()}, llama.model, {"t": llama.data}, progress=False)
+
+
+def test_a_bias_made_in_inference_mode_can_be_used_in_training():
+    nodes = NodeSet(1, 1)
+    with torch.inference_mode():
+        made = Alignment(torch.eye(2), nodes, nodes, AlignmentConfig(), bias=torch.ones(2))
+    weight = torch.ones(2, requires_grad=True)
+    (weight * made.bias + made.W @ weight).sum().backward()
+    assert weight.grad.tolist() == [2.0, 2.0]

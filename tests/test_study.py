@@ -29,7 +29,8 @@ from dfa_tl.study import work as work_module
 from dfa_tl.study.circuits import seed_of
 from dfa_tl.study.config import CONTROLS, REGIMES
 from dfa_tl.study.cost import attribution_passes, training_passes
-from dfa_tl.study.run import missing_jobs
+from dfa_tl.study.jobs import Job
+from dfa_tl.study.models import model_hashes
 from dfa_tl.study.store import StorageError
 
 PAIR = PairSpec("toy-small", "toy-large")
@@ -76,6 +77,10 @@ def tiny(tmp_path_factory) -> StudyResults:
 
 def texts(results: StudyResults, folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in results.write_tables(folder)}
+
+
+def missing_jobs(config: StudyConfig, folder: Path) -> list[Job]:
+    return StudyResults(folder, config, model_hashes([PAIR.source, PAIR.target])).missing
 
 
 def results_of(results: StudyResults) -> list[Path]:

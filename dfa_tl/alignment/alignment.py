@@ -80,26 +80,12 @@ class Alignment(OnHub):
     hub_limit = MAX_BYTES
 
     def __post_init__(self) -> None:
-        with torch.inference_mode(False):  # W may be used in training
-            matrix = torch.as_tensor(self.W).detach().to("cpu", torch.float32).clone()
-        if matrix.shape != (len(self.source), len(self.target)):
-            raise ConfigError(
-                f"W must be {len(self.source)} source by {len(self.target)} target nodes, got "
-                f"{tuple(matrix.shape)}"
-            )
-        if not matrix.isfinite().all():
-            raise ConfigError("W must be finite")
-        object.__setattr__(self, "W", matrix)
+        n_source, n_target = len(self.source), len(self.target)
+        size = f"be {n_source} source by {n_target} target nodes"
+        object.__setattr__(self, "W", _checked("W", self.W, (n_source, n_target), size))
         if self.bias is not None:
-            bias = torch.as_tensor(self.bias).detach().to("cpu", torch.float32).clone()
-            if bias.shape != (len(self.target),):
-                raise ConfigError(
-                    f"the bias must have one entry for each of {len(self.target)} target nodes, "
-                    f"got shape {tuple(bias.shape)}"
-                )
-            if not bias.isfinite().all():
-                raise ConfigError("the bias must be finite")
-            object.__setattr__(self, "bias", bias)
+            size = f"have one entry for each of {n_target} target nodes"
+            object.__setattr__(self, "bias", _checked("the bias", self.bias, (n_target,), size))
         object.__setattr__(self, "provenance", dict(self.provenance))
 
     def transfer(self, scores: NodeScores) -> NodeScores:
@@ -198,6 +184,17 @@ class Alignment(OnHub):
             ),
             *trained,
         )
+
+
+def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Tensor:
+    """A copy on the CPU in float32; `ConfigError` unless it is finite and of that shape."""
+    with torch.inference_mode(False):  # it may be used in training
+        copied = torch.as_tensor(values).detach().to("cpu", torch.float32).clone()
+    if copied.shape != shape:
+        raise ConfigError(f"{name} must {size}, got {tuple(copied.shape)}")
+    if not copied.isfinite().all():
+        raise ConfigError(f"{name} must be finite")
+    return copied
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from dfa_tl.study.config import StudyConfig
-from dfa_tl.study.jobs import FORMAT, Group, Job
+from dfa_tl.study.jobs import FORMAT, Group
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.plan import plan
 from dfa_tl.study.results import STUDY_FILE, Failure, StudyResults
@@ -226,13 +226,3 @@ def _version(package: str) -> tuple[str, str]:
         return package, version(package)
     except PackageNotFoundError:
         return package, "unknown"
-
-
-def missing_jobs(config: StudyConfig, out_dir: str | Path) -> list[Job]:
-    """The jobs of a study that are not done yet in a folder."""
-    hashes = model_hashes(
-        name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
-    )
-    store = Store(out_dir)
-    jobs = {job.key: job for group in plan(config, hashes) for job in group.jobs}
-    return [job for job in jobs.values() if not store.has(job)]
