@@ -191,7 +191,7 @@ def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Te
     with torch.inference_mode(False):  # it may be used in training
         copied = torch.as_tensor(values).detach().to("cpu", torch.float32).clone()
     if copied.shape != shape:
-        raise ConfigError(f"{name} must {size}, got {tuple(copied.shape)}")
+        raise ConfigError(f"{name} must {size}, got shape {tuple(copied.shape)}")
     if not copied.isfinite().all():
         raise ConfigError(f"{name} must be finite")
     return copied
