@@ -261,7 +261,7 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "a-path-for-a-generated-task": (
         lambda place: load_task("ioi", path=place.folder),
         ConfigError,
-        ("task is 'mib/ioi'",),
+        ("only the benchmark's tasks take one, not 'ioi'",),
     ),
     "another-schema": (
         lambda place: load_task("mib/ioi", path=MIB / "arc_easy"),

@@ -24,6 +24,7 @@ from dfa_tl import AlignmentConfig, NodeScores, PairDataset, evaluate, load_mode
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.grids import MIB_KS
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
+from dfa_tl.study import data as data_module
 from dfa_tl.study import store as store_module
 from dfa_tl.study import work as work_module
 from dfa_tl.study.circuits import seed_of
@@ -228,7 +229,7 @@ def test_a_chain_composes_its_alignments(tmp_path):
 def test_benchmark_tasks(tmp_path, monkeypatch):
     """Names with a slash go through jobs, tables and curves; here the data are generated ones."""
     monkeypatch.setattr(
-        work_module,
+        data_module,
         "load_task",
         lambda name, **options: load_task(name.removeprefix("mib/"), **options),
     )
@@ -505,7 +506,7 @@ def test_config_round_trips_through_yaml(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tasks": ("chess",)}, "tasks: 'chess' is unknown"),
+        ({"tasks": ("chess",)}, "unknown task 'chess'"),
         ({"methods": ()}, "methods: give at least one"),
         ({"seeds": (0, 0)}, "seeds: give at least one value, each once"),
         ({"train_pairs": 0}, "train_pairs=0"),

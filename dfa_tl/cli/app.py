@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 ModelName = Annotated[str, typer.Option(help="Bundled name, folder or hub name.")]
+Task = Annotated[str, typer.Option(help="One of `dfa-tl tasks`, or a folder of pairs.")]
 Method = Annotated[str, typer.Option(help="nap, nap-ig-inputs, nap-ig-activations or exact.")]
 Pairs = Annotated[int, typer.Option("--pairs", min=1, help="Pairs per task.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of pairs, initialisation and batch order.")]
@@ -90,9 +91,19 @@ def alignment_config(path: Path | None, changes: list[str] | None, seed: int) ->
     return AlignmentConfig(**settings)
 
 
+class _Echo(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(self.format(record), err=True)
+
+
 @app.callback()
-def _main(verbose: Annotated[bool, typer.Option(help="Log more.")] = False) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+def _main(
+    verbose: Annotated[bool, typer.Option(help="Log what other packages do, too.")] = False,
+) -> None:
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
+    else:
+        logging.getLogger("dfa_tl").handlers = [_Echo(logging.WARNING)]
 
 
 if __name__ == "__main__":

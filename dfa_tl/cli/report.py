@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dfa_tl.cli.app import Device, command, load
-from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.errors import DFAError
 from dfa_tl.models.loading import BUNDLED
 from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
 from dfa_tl.report.claims import regime_of
@@ -54,11 +54,11 @@ def _attention(results: StudyResults, device: str | None) -> dict[str, Attention
         source = results.source_scores(pair.name, task, method, seed)
         of_target = results.scores(pair.name, task, method, seed)
         target = next(v for name, v in of_target.items() if name.split("|")[0] == regime)
-    except (ConfigError, FileFormatError) as error:
+        prompts = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
+    except DFAError as error:
         typer.echo(f"no attention views: {error}", err=True)
         return {}
     shown = {}
-    prompts = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
     for name, scores, circuit in (
         (pair.source, source, f"{task} circuit"),
         (pair.target, target, f"{regime} {task} circuit"),

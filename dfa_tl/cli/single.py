@@ -21,6 +21,7 @@ from dfa_tl.cli.app import (
     Quiet,
     Seed,
     Settings,
+    Task,
     alignment_config,
     command,
     load,
@@ -48,7 +49,7 @@ def models() -> None:
 
 @command
 def tasks() -> None:
-    """List the generated tasks, with a pair of each, and the benchmark's, which are fetched."""
+    """List the tasks that have a name; a folder with train.csv and test.csv is one of your own."""
     for name in TASKS:
         pair = load_task(name, n=1).pairs[0]
         typer.echo(f"{name}\n  clean    {pair.clean}{pair.answer}")
@@ -60,7 +61,7 @@ def tasks() -> None:
 @command
 def attribute(
     model: ModelName,
-    task: Annotated[str, typer.Option(help="One of `dfa-tl tasks`.")],
+    task: Task,
     out: Annotated[Path, typer.Option(help="File for the scores (.safetensors).")],
     method: Method = "nap-ig-inputs",
     pairs: Pairs = 96,
@@ -76,6 +77,7 @@ def attribute(
 
     Examples:
       dfa-tl attribute --model toy-small --task ioi --out source/ioi.safetensors
+      dfa-tl attribute --model gpt2-small --task ./greater_than --out greater_than.safetensors
     """
     scores = attribute_scores(
         load(model, device, dtype),
@@ -129,7 +131,7 @@ def align(
 @command
 def evaluate(
     model: ModelName,
-    task: Annotated[str, typer.Option(help="Task whose test pairs are measured on.")],
+    task: Task,
     scores: Annotated[list[Path], typer.Option(help="Scores of this model's nodes.")],
     alignment: Annotated[
         Path | None, typer.Option(help="The scores are a source's: transfer them first.")

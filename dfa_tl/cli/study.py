@@ -37,8 +37,6 @@ def study(
     )
     with pool as executor:
         results = run_study(described, out, executor, progress=not quiet)
-    for failure in results.failures:
-        typer.echo(f"failed: {failure.job} of {failure.group}\n{failure.traceback}", err=True)
     left = len(results.missing)
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
     typer.echo(f"{n_jobs - left} of {n_jobs} jobs done, {len(results.failures)} failed")

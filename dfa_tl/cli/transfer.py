@@ -22,6 +22,7 @@ from dfa_tl.cli.app import (
     Quiet,
     Seed,
     Settings,
+    Task,
     alignment_config,
     command,
     load,
@@ -30,7 +31,7 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import cpr_interval
 from dfa_tl.files import write_aside
-from dfa_tl.tasks import TASKS
+from dfa_tl.tasks import MIB_TASKS, TASKS
 from dfa_tl.tasks.registry import load_task
 
 
@@ -38,8 +39,15 @@ from dfa_tl.tasks.registry import load_task
 def transfer(
     source: ModelName,
     target: ModelName,
-    task: Annotated[str, typer.Option(help="Task whose circuit is carried over.")],
+    task: Task,
     out: Annotated[Path, typer.Option(help="Folder for scores, alignments and the table.")],
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A task that W is trained on; once per task. Default: the generated tasks, or "
+            "the benchmark's for one of the benchmark's."
+        ),
+    ] = None,
     method: Method = "nap-ig-inputs",
     config: Config = None,
     settings: Settings = None,
@@ -51,34 +59,41 @@ def transfer(
     dtype: Dtype = "float32",
     quiet: Quiet = False,
 ) -> None:
-    """The main job: carry a task's circuit over and measure it next to gold and uniform s.
+    r"""The main job: carry a task's circuit over and measure it next to gold and uniform s.
+
+    W is trained on other tasks (zero-shot), and once more on this one alone (in-distribution).
 
     Examples:
       dfa-tl transfer --source toy-small --target toy-large --task ioi --out out/ioi
+      dfa-tl transfer --source llama3-1b --target llama3-3b --task ./greater_than \
+        --train mib/ioi --train mib/mcqa --out out/greater_than
     """
-    small, large = load(source, device, dtype), load(target, device, dtype)
     settled = alignment_config(config, settings, seed)
-    train = {name: load_task(name, n=pairs, seed=seed) for name in TASKS}
-    if task not in train:
-        raise ConfigError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
+    known_tasks = MIB_TASKS if task.startswith("mib/") else TASKS
+    others = {
+        name: load_task(name, n=pairs, seed=seed) for name in train or known_tasks if name != task
+    }
+    if not others:
+        raise ConfigError(f"--train names no task but {task!r}; zero-shot W needs another")
+    data = others | {task: load_task(task, n=pairs, seed=seed)}
+    test = load_task(task, split="test", n=test_pairs, seed=seed)
+    small, large = load(source, device, dtype), load(target, device, dtype)
     options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
-    known = {name: attribute(small, data, method, **options) for name, data in train.items()}
-    others = {name: data for name, data in train.items() if name != task}
+    known = {name: attribute(small, of_task, method, **options) for name, of_task in data.items()}
     constant = controls.uniform_s(small.nodes)
     alignments = {
-        "in-distribution": ({task: known[task]}, {task: train[task]}, known[task]),
+        "in-distribution": ({task: known[task]}, {task: data[task]}, known[task]),
         "zero-shot": ({name: known[name] for name in others}, others, known[task]),
         "uniform_s": (dict.fromkeys(others, constant), others, constant),
     }
-    vectors = {"gold": attribute(large, train[task], method, **options)}
-    for name, (scores, data, given) in alignments.items():
-        alignment = align(scores, large, data, settled, progress=not quiet)
+    vectors = {"gold": attribute(large, data[task], method, **options)}
+    for name, (scores, trained_on, given) in alignments.items():
+        alignment = align(scores, large, trained_on, settled, progress=not quiet)
         alignment.save(out / f"alignment_{name}.safetensors")
         vectors[name] = alignment.transfer(given)
     known[task].save(out / "source.safetensors")
     for name, vector in vectors.items():
         vector.save(out / f"scores_{name}.safetensors")
-    test = load_task(task, split="test", n=test_pairs, seed=seed)
     curves = evaluate_many(large, test, vectors, **options)
     table = {}
     for name, by_metric in curves.items():

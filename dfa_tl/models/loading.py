@@ -80,24 +80,15 @@ def load_model(
             f"expected a model's name, a folder, a HookedTransformer or a TransformerBridge, got "
             f"{type(model).__name__}"
         )
-    name = str(model)
-    if name in BUNDLED:
-        _refuse_revision(revision, name)
-        folder = BUNDLED_FOLDER / name
+    name, folder = str(model), local_folder(model)
+    if folder is not None and revision is not None:
+        raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")
+    if name in BUNDLED and folder is not None:
         _check_hashes(folder)
         return _from_folder(folder, name, placement, "install dfa_tl again")
-    # A folder that happens to be called like a model, but holds none, does not stand in its way.
-    # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
-    folder = Path(name).expanduser().absolute()
-    is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
-    if (folder / "config.json").is_file() or (
-        folder.is_dir() and (is_path or name not in SHORT_NAMES)
-    ):
-        _refuse_revision(revision, name)
+    if folder is not None:
         mend = "write it with save_pretrained of the model and of its tokenizer"
         return _from_folder(folder, folder.name, placement, mend)
-    if is_path or name.startswith("toy-"):
-        raise ModelError(_no_model(name))
     hub_name = SHORT_NAMES.get(name, name)
     try:
         folder = hub_folder(hub_name, revision=revision, token=token, offline=offline)
@@ -108,6 +99,28 @@ def load_model(
     return _from_folder(folder, name, placement, f"fetch it whole with `hf download {hub_name}`")
 
 
+def local_folder(model: str | Path) -> Path | None:
+    """The folder that a model's name or path stands for; None for a name on the hub.
+
+    Raises:
+        ModelError: a path, or a name like those of the bundled models, that leads nowhere.
+    """
+    name = str(model)
+    if name in BUNDLED:
+        return BUNDLED_FOLDER / name
+    # A folder that happens to be called like a model, but holds none, does not stand in its way.
+    # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
+    folder = Path(name).expanduser().absolute()
+    is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
+    if (folder / "config.json").is_file() or (
+        folder.is_dir() and (is_path or name not in SHORT_NAMES)
+    ):
+        return folder
+    if is_path or name.startswith("toy-"):
+        raise ModelError(_no_model(name))
+    return None
+
+
 def _no_model(name: str) -> str:
     known = [*BUNDLED, *SHORT_NAMES]
     alike = [each for each in known if each.split("-")[0] == name.split("-")[0]]
@@ -116,11 +129,6 @@ def _no_model(name: str) -> str:
         f"no model {name!r}{f' (did you mean {near}?)' if near else ''}: expected a folder, "
         f"a hub name (organisation/model), or one of {', '.join(known)}"
     )
-
-
-def _refuse_revision(revision: str | None, name: str) -> None:
-    if revision is not None:
-        raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")
 
 
 def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> NodeModel:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
+from dfa_tl.errors import DFAError
 from dfa_tl.report.claims import Headline
 from dfa_tl.report.contrasts import MEANING
 from dfa_tl.report.drawings import Drawing, NotDrawn, of_circuit, of_study
@@ -19,8 +20,10 @@ from dfa_tl.viz.attention import AttentionView, attention_view, token_view
 
 if TYPE_CHECKING:
     from dfa_tl.models.patterns import AttentionPatterns
+    from dfa_tl.study.config import StudyConfig
     from dfa_tl.study.results import StudyResults
 
+EXAMPLE = ("clean prompt", "answer", "corrupt prompt", "wrong answer")
 SAID_ONCE = ("pair", "method", "direct method")
 NOTES: Mapping[str, str] = {
     "leaderboard": "Mean over seeds; sd is the standard deviation over seeds of the average.",
@@ -203,18 +206,7 @@ def _grid(name: str, frame: pd.DataFrame, title: str) -> Grid:
 def _run(results: StudyResults) -> Section:
     """What was run: tasks, settings, models and versions."""
     config = results.config
-    examples = []
-    for task in config.tasks:
-        pair = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
-        examples.append(
-            {
-                "task": task,
-                "clean prompt": pair.clean,
-                "answer": str(pair.answer).strip(),
-                "corrupt prompt": pair.corrupt,
-                "wrong answer": str(pair.wrong_answer).strip(),
-            }
-        )
+    examples = [_example(task, config) for task in config.tasks]
     settings = {
         name: value
         for name, value in config.to_dict().items()
@@ -230,11 +222,30 @@ def _run(results: StudyResults) -> Section:
         grids=(
             grid("table-tasks", pd.DataFrame(examples), "Tasks, with a test pair of each"),
             facts("table-models", "Models", results.model_hashes),
+            *_data(results),
             facts("table-settings", "Settings of the study", settings),
             grid("table-alignments", variants, "Settings of the alignments"),
             facts("table-versions", "Versions", results.versions),
         ),
     )
+
+
+def _example(task: str, config: StudyConfig) -> dict[str, str]:
+    try:
+        pair = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
+    except DFAError:  # a study may be read where its data are not
+        return {"task": task} | dict.fromkeys(EXAMPLE, "not at hand")
+    texts = (pair.clean, str(pair.answer).strip(), pair.corrupt, str(pair.wrong_answer).strip())
+    return {"task": task} | dict(zip(EXAMPLE, texts, strict=True))
+
+
+def _data(results: StudyResults) -> tuple[Grid, ...]:
+    hashes = {
+        f"{task}, {split}": f"sha256 {value}"
+        for task, by_split in results.data_hashes.items()
+        for split, value in by_split.items()
+    }
+    return (facts("table-data", "Data from outside", hashes),) if hashes else ()
 
 
 def _controls(results: StudyResults) -> list[tuple[str, str]]:

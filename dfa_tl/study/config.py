@@ -31,8 +31,9 @@ from dfa_tl.attribution.attribute import METHODS
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
 from dfa_tl.models.ablation import check_ablation
-from dfa_tl.tasks import MIB_TASKS, TASKS
+from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.metrics import METRICS
+from dfa_tl.tasks.registry import check_task
 
 REGIMES = ("in-distribution", "near-distribution", "zero-shot", "all", "cross-task")
 CONTROLS = (
@@ -57,7 +58,6 @@ RELATIONS: dict[str, tuple[str, ...]] = {
     for task, other in ((one, two), (two, one))
 }
 CHOICES: dict[str, tuple[str, ...]] = {
-    "tasks": (*TASKS, *MIB_TASKS),
     "methods": tuple(METHODS),
     "regimes": REGIMES,
     "controls": CONTROLS,
@@ -108,7 +108,8 @@ class StudyConfig:
 
     Attributes:
         pairs: Pairs of models; the reverse direction is just another pair.
-        tasks: Tasks to train and test on, generated ones or the benchmark's (`mib/ioi`).
+        tasks: Tasks to train and test on, by the names that `load_task` takes: generated ones, the
+            benchmark's (`mib/ioi`), or folders of pairs (`./my_task`).
         methods: Attribution methods of source and gold scores.
         regimes: See above.
         controls: See `dfa_tl.alignment.controls`; those that are trained, and `regression` and
@@ -177,6 +178,9 @@ class StudyConfig:
         if not all(isinstance(pair, PairSpec) for pair in self.pairs):
             raise ConfigError(f"pairs: expected PairSpec(source, target), got {self.pairs!r}")
         object.__setattr__(self, "pairs", tuple(self.pairs))
+        object.__setattr__(self, "tasks", _several("tasks", self.tasks))
+        for task in self.tasks:
+            check_task(task)
         for name, known in CHOICES.items():
             object.__setattr__(self, name, _chosen(name, getattr(self, name), known))
         for name in ("seeds", "worth_pairs"):
@@ -248,13 +252,19 @@ class StudyConfig:
         return cls.from_dict(settings)
 
 
+def _several(name: str, given: Any) -> tuple[str, ...]:
+    values = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(value, str) for value in values):
+        raise ConfigError(f"{name}: expected names, got {list(values)}")
+    if len(set(values)) < len(values) or (not values and name not in _MAY_BE_EMPTY):
+        raise ConfigError(f"{name}: give at least one value, each once, got {list(values)}")
+    return values
+
+
 def _chosen(name: str, given: Any, known: tuple[str, ...]) -> tuple[str, ...]:
-    chosen = (given,) if isinstance(given, str) else tuple(given)
-    unknown = [value for value in chosen if value not in known]
-    if unknown:
+    chosen = _several(name, given)
+    if unknown := [value for value in chosen if value not in known]:
         raise ConfigError(f"{name}: {unknown[0]!r} is unknown, choose among {', '.join(known)}")
-    if len(set(chosen)) < len(chosen) or (not chosen and name not in _MAY_BE_EMPTY):
-        raise ConfigError(f"{name}: give at least one value, each once, got {list(chosen)}")
     return chosen
 
 
@@ -276,7 +286,7 @@ def _read(name: str, given: Any) -> Any:
         return {str(variant): _alignment(settings) for variant, settings in given.items()}
     if name == "relations" and isinstance(given, Mapping):
         return {task: tuple(others) for task, others in given.items()}
-    if isinstance(given, list) or name in (*CHOICES, "seeds", "worth_pairs"):
+    if isinstance(given, list) or name in ("tasks", *CHOICES, "seeds", "worth_pairs"):
         return tuple(given) if isinstance(given, list) else (given,)
     return given
 

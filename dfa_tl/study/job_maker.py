@@ -22,6 +22,7 @@ class JobMaker:
         method: Attribution method, or `none`.
         seed: The seed.
         hashes: Of each model.
+        data_hashes: Of each split of each task that is not generated.
     """
 
     config: StudyConfig
@@ -29,10 +30,15 @@ class JobMaker:
     method: str
     seed: int
     hashes: Mapping[str, str]
+    data_hashes: Mapping[str, Mapping[str, str]]
 
     def _model(self, role: str, name: str) -> dict[str, str]:
         dtype = self.config.dtype
         return {role: name, f"{role}_hash": self.hashes[name], f"{role}_dtype": dtype}
+
+    def _data(self, split: str, *tasks: str) -> dict[str, Any]:
+        outside = {t: self.data_hashes[t][split] for t in tasks if t in self.data_hashes}
+        return {"data": outside} if outside else {}
 
     def _machine(self) -> dict[str, Any]:
         return {"device": self.config.device, "batch_size": self.config.batch_size}
@@ -41,6 +47,7 @@ class JobMaker:
         return {
             **self._model("model", model),
             "task": task,
+            **self._data("train", task),
             "train_pairs": self.config.train_pairs,
             "seed": self.seed,
             "method": self.method,
@@ -100,6 +107,7 @@ class JobMaker:
                 **self._model("source", source),
                 **self._model("target", target),
                 "tasks": list(tasks),
+                **self._data("train", *tasks),
                 "train_pairs": self.config.train_pairs,
                 "seed": self.seed,
                 "scores": constant or "attributed",
@@ -125,6 +133,7 @@ class JobMaker:
             {
                 **self._model("target", self.pair.target),
                 "tasks": [task],
+                **self._data("train", task),
                 "train_pairs": self.config.train_pairs,
                 "seed": self.seed,
                 "config": _training(paper),
@@ -149,6 +158,7 @@ class JobMaker:
                 "source": self.pair.source,
                 **self._model("target", self.pair.target),
                 "task": task,
+                **self._data(config.test_split, task),
                 "method": self.method,
                 "seed": self.seed,
                 "test": [config.test_split, config.test_pairs, config.test_seed],

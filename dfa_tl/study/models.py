@@ -13,7 +13,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 from dfa_tl.errors import ModelError
-from dfa_tl.models.loading import BUNDLED, BUNDLED_FOLDER
+from dfa_tl.models.loading import local_folder
 from dfa_tl.models.names import SHORT_NAMES
 
 SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
@@ -30,11 +30,8 @@ def model_hashes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _hash_of(name: str) -> str:
-    folder = BUNDLED_FOLDER / name if name in BUNDLED else Path(name)
-    if folder.is_dir():
+    if (folder := local_folder(name)) is not None:
         return _folder_hash(folder)
-    if name.startswith(("toy-", ".", "/", "~")):
-        raise ModelError(f"no model {name!r}: expected a folder, a hub name, or {BUNDLED}")
     name = SHORT_NAMES.get(name, name)
     cached = try_to_load_from_cache(name, "config.json")
     if isinstance(cached, str):

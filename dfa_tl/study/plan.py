@@ -22,21 +22,26 @@ WITHOUT_SOURCE = ("uniform_s", "random_s", "target_only")
 ALL_VIEWS = ("random_W", "uniform_s", "target_only", "depth_mean")
 
 
-def plan(config: StudyConfig, model_hashes: Mapping[str, str]) -> tuple[Group, ...]:
+def plan(
+    config: StudyConfig,
+    model_hashes: Mapping[str, str],
+    data_hashes: Mapping[str, Mapping[str, str]],
+) -> tuple[Group, ...]:
     """All groups of jobs of a study.
 
     Args:
         config: The study.
         model_hashes: Of each model that its pairs name.
+        data_hashes: Of each split of each task that is not generated.
     """
     methods = dict.fromkeys((*config.methods, *config.worth_methods))
-    return tuple(
-        group
+    groups = (
+        _Planner(JobMaker(config, pair, method, seed, model_hashes, data_hashes)).group()
         for pair in config.pairs
         for seed in config.seeds
         for method in ("none", *methods)
-        if (group := _Planner(JobMaker(config, pair, method, seed, model_hashes)).group()).jobs
     )
+    return tuple(group for group in groups if group.jobs)
 
 
 @dataclass(frozen=True)

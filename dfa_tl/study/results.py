@@ -82,12 +82,14 @@ class StudyResults(OnHub):
         folder: Where they are.
         config: The study.
         model_hashes: Of each model.
+        data_hashes: Of each split of each task that is not generated.
         failures: Jobs that failed in the run that returned these results; empty after `load`.
     """
 
     folder: Path
     config: StudyConfig
     model_hashes: Mapping[str, str]
+    data_hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = field(default=())
 
     hub_file = ""
@@ -129,7 +131,7 @@ class StudyResults(OnHub):
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']}, expected {FORMAT}")
             config = StudyConfig.from_dict(content["config"])
-            return cls(Path(folder), config, dict(content["models"]))
+            return cls(Path(folder), config, dict(content["models"]), dict(content.get("data", {})))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileFormatError(f"{path} does not describe a study: {error}") from error
 
@@ -159,7 +161,7 @@ class StudyResults(OnHub):
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The study's jobs."""
-        return plan(self.config, self.model_hashes)
+        return plan(self.config, self.model_hashes, self.data_hashes)
 
     @cached_property
     def _curves(self) -> dict[str, dict[str, dict[View, FaithfulnessCurve]]]:

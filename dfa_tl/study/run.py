@@ -37,6 +37,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from dfa_tl.study.config import StudyConfig
+from dfa_tl.study.data import data_hashes
 from dfa_tl.study.jobs import FORMAT, Group
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.plan import plan
@@ -108,14 +109,16 @@ def run_study(
 
     Raises:
         ModelError: a model that is not there.
+        DataError: data of a task that are not there, or not what they should be.
         StorageError: the folder cannot be written or the disk is full; what is done is kept.
     """
     folder = Path(out_dir)
     hashes = model_hashes(
         name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
     )
-    groups = plan(config, hashes)
-    _write_study_file(folder, config, hashes)
+    of_data = data_hashes(config.tasks, ("train", config.test_split))
+    groups = plan(config, hashes, of_data)
+    _write_study_file(folder, config, hashes, of_data)
     store = Store(folder)
     store.clear_aside()
     missing = [group for group in groups if not all(map(store.has, group.jobs))]
@@ -130,7 +133,7 @@ def run_study(
     failures = [failure for failures in failed.values() for failure in failures]
     for failure in failures:
         logger.error("%s of %s failed:\n%s", failure.job, failure.group, failure.traceback)
-    return StudyResults(folder, config, hashes, tuple(failures))
+    return StudyResults(folder, config, hashes, of_data, tuple(failures))
 
 
 def _run_all(
@@ -206,11 +209,17 @@ def _show(bar: Any, before: int, groups: Iterable[Group], store: Store, seen: fl
     return now
 
 
-def _write_study_file(folder: Path, config: StudyConfig, hashes: dict[str, str]) -> None:
+def _write_study_file(
+    folder: Path,
+    config: StudyConfig,
+    hashes: dict[str, str],
+    of_data: dict[str, dict[str, str]],
+) -> None:
     content = {
         "format": FORMAT,
         "config": config.to_dict(),
         "models": hashes,
+        "data": of_data,
         "versions": {"python": platform.python_version()} | dict(map(_version, PACKAGES)),
     }
     try:

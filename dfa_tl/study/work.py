@@ -20,17 +20,18 @@ from dfa_tl.alignment.align import align
 from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.attribution.attribute import attribute
-from dfa_tl.errors import ConfigError
+from dfa_tl.errors import ConfigError, DataError, ModelError
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.circuits import EvaluateJob, seed_of
 from dfa_tl.study.cost import attribution_passes, training_passes
+from dfa_tl.study.data import sample
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.measure import measure
+from dfa_tl.study.models import model_hashes
 from dfa_tl.study.store import Store
 from dfa_tl.tasks.pairs import PairDataset
-from dfa_tl.tasks.registry import load_task
 
 MODELS_KEPT = 3
 
@@ -58,27 +59,48 @@ def load(job: Job, store: Store) -> NodeScores | Alignment:
 
 
 @lru_cache(maxsize=MODELS_KEPT)
-def _loaded(name: str, dtype: str, device: str | None) -> NodeModel:
-    return load_model(name, dtype=getattr(torch, dtype), device=device)
+def _loaded(name: str, expected: str, dtype: str, device: str | None) -> NodeModel:
+    kind, _, commit = expected.partition(" ")
+    revision = commit if kind == "commit" else None
+    if revision is None and model_hashes([name])[name] != expected:
+        raise ModelError(
+            f"{name!r} is no longer the model that the study was started with; start it again, or "
+            "put its files back"
+        )
+    return load_model(name, dtype=getattr(torch, dtype), device=device, revision=revision)
 
 
 def model_of(job: Job, role: str = "model") -> NodeModel:
     """The model that a job runs, loaded once per process."""
     settings = job.settings
-    return _loaded(settings[role], settings[f"{role}_dtype"], job.machine["device"])
+    identity = (settings[role], settings[f"{role}_hash"], settings[f"{role}_dtype"])
+    return _loaded(*identity, job.machine["device"])
 
 
 @lru_cache(maxsize=128)
-def tokens_of(model: NodeModel, task: str, split: str, n: int, seed: int) -> PairDataset:
-    """Pairs of a task as one model's tokens, made once per process."""
-    pairs = load_task(task, split=split, n=n, seed=seed).tokenize(model)
+def tokens_of(
+    model: NodeModel, task: str, split: str, n: int, seed: int, expected: str | None
+) -> PairDataset:
+    """Pairs of a task as one model's tokens, made once per process.
+
+    Raises:
+        DataError: the data have changed, or fewer than `n` pairs suit the model's tokenizer.
+    """
+    pairs = sample(task, split, n, seed, expected).tokenize(model)
+    if len(pairs) < n:
+        raise DataError(
+            f"{task!r}: {n} {split} pairs were asked for, {len(pairs)} suit the tokenizer of "
+            f"{model.name}; lower train_pairs or test_pairs, or leave the task out"
+        )
     return PairDataset.from_tokens(
         pairs.clean, pairs.corrupt, pairs.answers, pairs.lengths, name=task
     )
 
 
 def _train(model: NodeModel, job: Job, task: str) -> PairDataset:
-    return tokens_of(model, task, "train", job.settings["train_pairs"], job.settings["seed"])
+    settings = job.settings
+    expected = settings.get("data", {}).get(task)
+    return tokens_of(model, task, "train", settings["train_pairs"], settings["seed"], expected)
 
 
 def _attribute(job: Job, store: Store) -> Result:
@@ -150,7 +172,8 @@ def _evaluate(job: Job, store: Store) -> Result:
         raise ConfigError(f"{job} does not say which circuits to measure")
     target = model_of(job, "target")
     split, n, seed = job.settings["test"]
-    data = tokens_of(target, job.settings["task"], split, n, seed)
+    task = job.settings["task"]
+    data = tokens_of(target, task, split, n, seed, job.settings.get("data", {}).get(task))
     return Result(measure(job, target, data, lambda need: load(need, store), store.manifest), {})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dfa_tl.errors import ConfigError
 from dfa_tl.tasks import arc, arithmetic, ioi, mcqa
+from dfa_tl.tasks.folder import is_folder, load_folder
 from dfa_tl.tasks.generate import Draw, generate
 from dfa_tl.tasks.mib import SOURCES, load_mib
 from dfa_tl.tasks.pairs import PairDataset
@@ -32,33 +33,45 @@ def load_task(
     seed: int = 0,
     path: str | Path | None = None,
 ) -> PairDataset:
-    """Pairs of a generated task, or of a task of the Mechanistic Interpretability Benchmark.
+    """Pairs of a generated task, of the Mechanistic Interpretability Benchmark, or of your own.
 
     Args:
         name: `ioi`, `mcqa`, `arithmetic_addition`, `arithmetic_subtraction`, `arc_easy` or
             `arc_challenge`, generated from the words that the bundled models know; or the same
-            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`.
-        split: `train`, `validation` or `test`; no generated problem is in two of them.
-        n: How many pairs. By default 100 of a generated task, and all of a benchmark's split.
-            Of a benchmark task, the first `n` that pass its filters with the model's tokenizer.
-        seed: Which sample of the split; the same on every machine. A benchmark's pairs are in its
-            own order with seed 0, and shuffled with another.
+            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or the path, with a slash,
+            of a folder with `train.csv` and `test.csv`, see `dfa_tl.tasks.folder`.
+        split: `train`, `validation` or `test`; no generated problem is in two of them, and no
+            pair of a folder in `train` and another.
+        n: How many pairs. By default 100 of a generated task, and all of another's split: there,
+            the first `n` that the model's tokenizer leaves usable.
+        seed: Which sample of the split; the same on every machine. The pairs of a benchmark or a
+            folder are in their own order with seed 0, and shuffled with another.
         path: For a benchmark task, a folder with a copy of its data set; None fetches it from the
             Hugging Face hub.
 
     Raises:
-        ConfigError: unknown task or split, `n` below 1, or a path with a generated task.
-        DataError: the split does not hold `n` distinct pairs, or a benchmark's data set cannot be
-            loaded.
+        ConfigError: unknown task or split, no such folder, `n` below 1, or a path with a task
+            that is not the benchmark's.
+        FileFormatError: a file of a folder that cannot be read.
+        DataError: the split does not hold `n` distinct pairs, shares some with the train split of
+            its folder, or a benchmark's data set cannot be loaded.
     """
     if name.startswith("mib/"):
         return load_mib(name, split=split, n=n, seed=seed, path=path)
-    if name not in GENERATORS:
-        raise ConfigError(
-            f"unknown task {name!r}: choose one of {', '.join([*GENERATORS, *SOURCES])}"
-        )
     if path is not None:
-        raise ConfigError(f"path: {name!r} is generated; the benchmark's task is 'mib/{name}'")
+        raise ConfigError(f"path={str(path)!r}: only the benchmark's tasks take one, not {name!r}")
+    if is_folder(name):
+        return load_folder(name, split=split, n=n, seed=seed)
+    check_task(name)
     size = DEFAULT_SIZE if n is None else n
     pairs = generate(GENERATORS[name], size, name=name, split=split, seed=seed)
     return PairDataset(tuple(pairs), name=name)
+
+
+def check_task(name: str) -> None:
+    """Raise `ConfigError` unless a task is known, or the path of a folder, which need not exist."""
+    if name not in GENERATORS and name not in SOURCES and not is_folder(name):
+        raise ConfigError(
+            f"unknown task {name!r}: choose one of {', '.join([*GENERATORS, *SOURCES])}, or the "
+            "path of a folder with train.csv and test.csv, written with a slash (./my_task)"
+        )
