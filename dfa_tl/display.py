@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Mapping, Sequence, Set
 from html import escape
 from itertools import pairwise
+from typing import Any
 
 POSITIVE, NEGATIVE = "#3b8fd4", "#d9772b"
 OPACITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -24,6 +26,33 @@ def shortened(text: str, limit: int = 80) -> str:
     """The text on one line, cut where it is too long."""
     words = " ".join(text.split())
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
+class _Repr(reprlib.Repr):
+    """Short at every level: what a file holds may refer to itself over and over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxstring = self.maxother = self.maxlong = 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python does not write out numbers of more than some 4,000 digits.
+        return f"an integer of {x.bit_length()} bits" if x.bit_length() > 256 else repr(x)
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        if isinstance(x, (Mapping, Sequence, Set)):  # of another type than the built-in ones
+            return f"a {type(x).__name__} of {len(x)}"
+        return super().repr_instance(x, level)
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value as an error message shows it: its `repr`, never longer than `limit`.
+
+    Lists within lists that refer to one another have a `repr` that is exponential in their number,
+    so it is not made in full and then cut.
+    """
+    return shortened(_Repr().repr(value), limit)
 
 
 def block(title: str, facts: Sequence[str], *parts: str) -> str:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dfa_tl.display import shown
 from dfa_tl.errors import FileFormatError, FileWriteError
 from dfa_tl.nodes import NodeSet
 
@@ -69,11 +70,26 @@ def json_bytes(content: object, what: str) -> bytes:
 
 
 def parse_json(content: str | bytes, what: str) -> Any:
-    """What a JSON text holds. Raises `FileFormatError`, with `what` as its subject."""
+    """What a JSON text holds, every key once.
+
+    Raises:
+        FileFormatError: it is not JSON, nested too deep, or has a key twice, of which readers take
+            one or the other; `what` is the message's subject.
+    """
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=without_doubles)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{what} is not valid JSON: {error}") from error
+
+
+def without_doubles(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON text; raises `ValueError` where a key is there twice."""
+    found = dict(items)
+    if len(found) < len(items):
+        seen: set[str] = set()
+        twice = next(key for key, _ in items if key in seen or seen.add(key))
+        raise ValueError(f"the key {shown(twice)} is there twice")
+    return found
 
 
 def readable(path: str | Path, what: str, limit: int | None = None) -> Path:
@@ -104,7 +120,7 @@ def readable(path: str | Path, what: str, limit: int | None = None) -> Path:
 def whole(value: object, name: str) -> int:
     """`value`, a whole number from 1. Raises `FileFormatError` for anything else."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise FileFormatError(f"{name} must be a whole number from 1, got {value!r}")
+        raise FileFormatError(f"{name} must be a whole number from 1, got {shown(value)}")
     return value
 
 
@@ -117,7 +133,8 @@ def node_set(n_layers: object, n_heads: object) -> NodeSet:
     layers, heads = whole(n_layers, "n_layers"), whole(n_heads, "n_heads")
     if layers * (heads + 1) > MAX_NODES:
         raise FileFormatError(
-            f"{layers} layers of {heads} heads: more than {MAX_NODES:,} nodes, which no model has"
+            f"{shown(layers)} layers of {shown(heads)} heads: more than {MAX_NODES:,} nodes, which "
+            "no model has"
         )
     return NodeSet(layers, heads)
 
@@ -190,14 +207,14 @@ def _check_format(path: Path, found: str | None, kind: str) -> None:
     its_kind, _, version = rest.partition("/")
     if package != "dfa_tl":
         raise FileFormatError(
-            f"{path} is not a dfa_tl {kind} file: its header says {found or 'nothing'!r}"
+            f"{path} is not a dfa_tl {kind} file: its header says {shown(found or 'nothing')}"
         )
     if its_kind != kind:
         raise FileFormatError(
-            f"{path} is not a dfa_tl {kind} file but one of kind {its_kind!r}; read it with the "
-            "class that wrote it"
+            f"{path} is not a dfa_tl {kind} file but one of kind {shown(its_kind)}; read it with "
+            "the class that wrote it"
         )
     raise FileFormatError(
-        f"{path} has version {version!r} of the {kind} format; this dfa_tl reads version "
+        f"{path} has version {shown(version)} of the {kind} format; this dfa_tl reads version "
         f"{VERSION}: update dfa_tl, or write the file again with this one"
     )

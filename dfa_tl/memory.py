@@ -22,8 +22,9 @@ from dfa_tl.attribution.attribute import METHODS, attribute
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.tracking import peak_of
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.wrapper import NodeModel, check_node_model
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.pairs import PairDataset
 
@@ -32,7 +33,8 @@ JOBS = (*METHODS, "evaluate", "align")
 
 def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> Callable[[], Any]:
     """A job of the kind `job` on all of `data`, with scores that are of no interest."""
-    scores = NodeScores(model.nodes, torch.arange(len(model.nodes)).float())
+    values = torch.arange(len(model.nodes), dtype=torch.float32, device="cpu")
+    scores = NodeScores(model.nodes, values)
     if job in METHODS:
         return lambda: attribute(
             model, data, job, ig_steps=2, batch_size=batch_size, progress=False
@@ -55,11 +57,14 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
         batch_size: Pairs per run.
 
     Raises:
-        ConfigError: unknown job.
+        ConfigError: unknown job, or a batch size that is no whole number from 1.
         DataError: pairs that this model's tokenizer makes unusable.
     """
-    if job not in JOBS:
-        raise ConfigError(f"unknown job {job!r}: choose one of {', '.join(JOBS)}")
+    check_node_model(model)
+    known = dict.fromkeys((*JOBS, *METHODS))  # a method may have been entered since
+    if job not in known:
+        raise ConfigError(f"unknown job {job!r}: choose one of {', '.join(known)}")
+    batch_size = whole_number("batch_size", batch_size, 1)
     pairs = data.tokenize(model)
     longest = int(pairs.lengths.argmax())
 

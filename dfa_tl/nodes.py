@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 
 EMBED_SITE = "hook_embed"
@@ -37,12 +38,13 @@ class Node:
     @classmethod
     def parse(cls, name: str) -> Node:
         """The node called `name`. Raises `ConfigError` for anything but `a{l}.h{h}` or `m{l}`."""
-        if match := re.fullmatch(r"a(\d+)\.h(\d+)", name):
+        number = "(0|[1-9][0-9]{0,8})"
+        if match := re.fullmatch(rf"a{number}\.h{number}", name):
             return cls(int(match[1]), int(match[2]))
-        if match := re.fullmatch(r"m(\d+)", name):
+        if match := re.fullmatch(f"m{number}", name):
             return cls(int(match[1]))
         raise ConfigError(
-            f"{name!r} is not a node name: expected 'a3.h1' (a head) or 'm3' (an MLP)"
+            f"{shown(name)} is not a node name: expected 'a3.h1' (a head) or 'm3' (an MLP)"
         )
 
     def __str__(self) -> str:
@@ -86,10 +88,13 @@ class NodeSet:
     def index(self, node: Node | str) -> int:
         """Position of a node. Raises `ConfigError` when the model has no such node."""
         found = Node.parse(node) if isinstance(node, str) else node
-        unit = self.n_heads if found.head is None else found.head
-        if found.layer >= self.n_layers or unit > self.n_heads or found.head == self.n_heads:
+        if found not in self._positions:
             raise ConfigError(f"no node {found} among {self}")
-        return found.layer * (self.n_heads + 1) + unit
+        return self._positions[found]
+
+    @cached_property
+    def _positions(self) -> dict[Node, int]:
+        return {node: position for position, node in enumerate(self.all)}
 
     def __str__(self) -> str:
         return f"{len(self)} nodes ({self.n_layers} layers of {self.n_heads} heads and an MLP)"

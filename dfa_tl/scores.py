@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl import display
+from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
 from dfa_tl.files import load_tensors, node_set, save_tensors
 from dfa_tl.formats import mib, transformer_lens
@@ -21,15 +22,21 @@ from dfa_tl.formats.mib_graph import Graph
 from dfa_tl.formats.transformer_lens import MadeNode
 from dfa_tl.hub import OnHub
 from dfa_tl.nodes import Node, NodeSet
+from dfa_tl.settings import whole_number
 
 
 @dataclass(frozen=True, eq=False)
 class NodeScores(OnHub):
-    """Scores of all nodes of one model. Positive: the node supports the clean behaviour.
+    """Scores of all nodes of one model; circuits keep the highest.
+
+    Attributed scores are positive where a node supports the clean behaviour. Scores that an
+    alignment carried over, and those of `target_only`, are logits of a mask: their order has a
+    meaning, their sign has none.
 
     Attributes:
         nodes: The nodes scored, in the order of `values`.
-        values: `Float[Tensor, "node"]`, kept in float32 on the CPU; in units of the metric.
+        values: `Float[Tensor, "node"]`, kept in float32 on the CPU; attributed scores are in units
+            of the metric.
         input: Score of the token embedding, used only by the `mib` evaluation protocol;
             None when it was not scored (a transferred circuit has none).
         provenance: Where the scores came from (model, task, method, settings), JSON-able.
@@ -39,6 +46,12 @@ class NodeScores(OnHub):
     Raises:
         ScoresError: `values` has another shape than the nodes, or is not finite.
         ConfigError: a name in `unscored` is not that of a node.
+
+    Example:
+        >>> nodes = load_model("toy-small").nodes
+        >>> by_depth = NodeScores(nodes, [node.layer for node in nodes])
+        >>> [node.name for node in by_depth.top(6)]
+        ['a2.h0', 'a2.h1', 'a2.h2', 'a2.h3', 'm2', 'a1.h0']
     """
 
     nodes: NodeSet
@@ -53,7 +66,7 @@ class NodeScores(OnHub):
 
     def __post_init__(self) -> None:
         with torch.inference_mode(False):  # the values may be used in training
-            values = torch.as_tensor(self.values).detach().to("cpu", torch.float32).clone()
+            values = torch.as_tensor(self.values, device="cpu").detach().float().clone()
             without = sorted({self.nodes.index(name) for name in self.unscored})
         if values.shape != (len(self.nodes),):
             raise ScoresError(
@@ -66,7 +79,7 @@ class NodeScores(OnHub):
                 f"scores must be finite; not so for {', '.join(bad[:5])}"
                 f"{' and others' if len(bad) > 5 else ''}"
             )
-        if self.input is not None and not torch.tensor(self.input).isfinite():
+        if self.input is not None and not math.isfinite(self.input):
             raise ScoresError(f"the score of the input must be finite, got {self.input}")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "unscored", tuple(self.nodes[i].name for i in without))
@@ -79,7 +92,12 @@ class NodeScores(OnHub):
         return float(self.values[self.nodes.index(node)])
 
     def top(self, n: int) -> list[Node]:
-        """The `n` nodes with the highest (signed) scores, best first; ties in node order."""
+        """The `n` nodes with the highest (signed) scores, best first; ties in node order.
+
+        Raises:
+            ConfigError: `n` is no whole number from 0.
+        """
+        n = whole_number("n", n, 0)
         order = self.values.sort(descending=True, stable=True).indices
         return [self.nodes[i] for i in order[:n].tolist()]
 
@@ -87,7 +105,7 @@ class NodeScores(OnHub):
         """One row per node: `node`, `layer`, `head` (missing for an MLP), `score`, `rank`."""
         order = self.values.sort(descending=True, stable=True).indices
         rank = torch.empty_like(order)
-        rank[order] = torch.arange(1, len(order) + 1)
+        rank[order] = torch.arange(1, len(order) + 1, device=order.device)
         return pd.DataFrame(
             {
                 "node": self.nodes.names,
@@ -167,8 +185,13 @@ class NodeScores(OnHub):
         cfg: dict[str, Any] = {"d_model": d_model, "parallel_attn_mlp": parallel_attn_mlp}
         cfg = {key: known.get(key) if value is None else value for key, value in cfg.items()}
         for key, value in cfg.items():
-            if not isinstance(value, int):
+            if value is None:
                 raise ConfigError(f"the provenance does not say {key}: give {key}= of the model")
+        cfg["d_model"] = whole_number("d_model", cfg["d_model"], 1)
+        if not isinstance(cfg["parallel_attn_mlp"], bool):
+            raise ConfigError(
+                f"parallel_attn_mlp={shown(cfg['parallel_attn_mlp'])}: must be True or False"
+            )
         without = set(self.unscored)
         scores = [math.nan if self.input is None else self.input]
         scores += [math.nan if node.name in without else self[node] for node in self.nodes]
@@ -196,7 +219,7 @@ class NodeScores(OnHub):
         architecture = {"d_model": graph.d_model, "parallel_attn_mlp": graph.parallel_attn_mlp}
         return cls(
             nodes=graph.nodes,
-            values=torch.tensor(scores).nan_to_num(),
+            values=torch.tensor(scores, device="cpu").nan_to_num(),
             input=None if math.isnan(of_input) else of_input,
             provenance={"method": f"from {Path(path).name}", "architecture": architecture},
             unscored=tuple(name for name, score in by_name if math.isnan(score)),
@@ -231,7 +254,7 @@ class NodeScores(OnHub):
             ScoresError: no node scores, or not of every node at every position.
         """
         sums = transformer_lens.summed(result)
-        values = torch.tensor(sums.values)
+        values = torch.tensor(sums.values, device="cpu")
         known = {"method": "nap", "at": "corrupt", **(provenance or {})}
         return cls(sums.nodes, values, input=sums.input, provenance=known)
 
@@ -243,8 +266,8 @@ class NodeScores(OnHub):
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         of_input = "" if self.input is None else " and of the token embedding"
         return (
-            f"Scores of {self.nodes}{of_input}: positive where a node supports the clean "
-            "behaviour. `top(10)` lists the best, `evaluate` measures the circuits they rank.",
+            f"Scores of {self.nodes}{of_input}; circuits keep the highest. `top(10)` lists the "
+            "best, `evaluate` measures the circuits they rank.",
             self.provenance,
         )
 
@@ -288,11 +311,13 @@ def _check_parts(values: Tensor, metadata: Mapping[str, Any]) -> None:
     if of_input is not None and (
         isinstance(of_input, bool) or not isinstance(of_input, (int, float))
     ):
-        raise FileFormatError(f"the score of the input must be a number or null, got {of_input!r}")
+        raise FileFormatError(
+            f"the score of the input must be a number or null, got {shown(of_input)}"
+        )
     if not isinstance(metadata["provenance"], dict):
         raise FileFormatError("the provenance must be a dictionary")
     if not isinstance(unscored, list) or not all(isinstance(name, str) for name in unscored):
-        raise FileFormatError(f"unscored must be a list of names, got {unscored!r:.60}")
+        raise FileFormatError(f"unscored must be a list of names, got {shown(unscored)}")
 
 
 def check_scored(scores: NodeScores) -> None:

@@ -2,7 +2,7 @@
 
     python docs/slurm_study.py study.yaml --out runs/llama --partition gpu --gpus 1 --hours 12
 
-Needs `pip install "dfa_tl[cluster]"`. Run it on a login node, on a folder that all nodes see. Run
+Needs `pip install -e ".[cluster]"`. Run it on a login node, on a folder that all nodes see. Run
 it again to go on after an interruption; `--cluster local` tries it on this machine, without SLURM.
 """
 

@@ -3,7 +3,7 @@ r"""The paper's whole study on the bundled pair of models, with every control.
     python examples/study_bundled.py --out out/study
     python examples/study_bundled.py --quick --out out/quick
 
-Three attribution methods, six tasks, five regimes, nine controls and three seeds, on two processes;
+Three attribution methods, six tasks, five regimes, ten controls and three seeds, on two processes;
 `--quick` takes one method and one seed. Stopped at any moment, the same command goes on where it
 was. Tables are written into the folder as .csv, .md and .tex, the tidy table as results.csv; jobs
 stand below `jobs/`.

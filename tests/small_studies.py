@@ -47,6 +47,7 @@ def main(folder: Path) -> None:
     hostile = replace(
         SMALL,
         pairs=(PairSpec(str(source), "toy-large"),),
+        methods=("nap", "exact"),
         regimes=("zero-shot",),
         controls=("uniform_s",),
         worth_methods=(),

@@ -179,11 +179,11 @@ def test_bad_alignment_files(tmp_path):
     [
         ({"normalization": "zscore"}, "normalization='zscore': choose one of none, max, centered"),
         ({"initialization": "zeros"}, "initialization='zeros': choose one of random"),
-        ({"temperature": 0}, "temperature=0: must be above 0"),
-        ({"learning_rate": -1}, "learning_rate=-1: must be above 0"),
-        ({"sparsity": -0.1}, "sparsity=-0.1: must be at least 0"),
-        ({"epochs": 0}, "epochs=0: must be at least 1"),
-        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"temperature": 0}, "temperature=0: must be a number above 0"),
+        ({"learning_rate": -1}, "learning_rate=-1: must be a number above 0"),
+        ({"sparsity": -0.1}, "sparsity=-0.1: must be a number of at least 0"),
+        ({"epochs": 0}, "epochs=0: must be a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size=0: must be a whole number of at least 1"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

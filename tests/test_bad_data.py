@@ -78,6 +78,15 @@ def tokens_out_of_vocabulary(place: Place) -> object:
     )
 
 
+def too_many_tokens(place: Place) -> object:
+    context = place.model.tl.cfg.n_ctx
+    tokens = torch.ones(2, context + 1).long()
+    lengths = torch.tensor([context, context + 1])
+    return PairDataset.from_tokens(
+        tokens, tokens, torch.tensor([[1, 2], [1, 2]]), lengths
+    ).tokenize(place.model)
+
+
 CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...]]] = {
     # Files
     "no-file": (
@@ -124,6 +133,17 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
         jsonl("[1, 2]"),
         FileFormatError,
         ("line 1: a list, not an object",),
+    ),
+    "json-with-a-key-twice": (
+        jsonl('{"clean": "a", "clean": "z", "corrupt": "b", "answer": "c", "wrong_answer": "d"}'),
+        FileFormatError,
+        ("line 1: not a row of pairs: the key 'clean' is there twice",),
+    ),
+    "json-nested-too-deep": (jsonl("[" * 100_000), FileFormatError, ("line 1: not a row of",)),
+    "json-number-of-5000-digits": (
+        jsonl(f'{{"clean": "a", "corrupt": "b", "correct_idx": {"9" * 5000}}}'),
+        FileFormatError,
+        ("line 1: not a row of pairs",),
     ),
     "truncated-parquet": (
         truncated_parquet,
@@ -200,6 +220,18 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
         DataError,
         ("'correct_idx' is not a token id", "'incorrect_idx' is not a token id"),
     ),
+    "token-ids-beyond-numbers": (
+        jsonl(f'{{"clean": "a", "corrupt": "b", "correct_idx": {10**400}, "incorrect_idx": 1}}'),
+        DataError,
+        ("'correct_idx' is not a token id",),
+    ),
+    "text-of-5000-digits-for-a-token-id": (
+        jsonl(
+            f'{{"clean": "a", "corrupt": "b", "correct_idx": "{"9" * 5000}", "incorrect_idx": 1}}'
+        ),
+        DataError,
+        ("'correct_idx' is not a token id",),
+    ),
     "equal-answers": (
         csv("a,b, c, c", "a,b, c, d"),
         DataError,
@@ -230,6 +262,25 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
         tokens_out_of_vocabulary,
         DataError,
         ("clean tokens of pairs [1] of 'tokens' are out of",),
+    ),
+    "tokens-that-are-no-whole-numbers": (
+        lambda place: PairDataset.from_tokens(
+            torch.tensor([[1.7, 2.0]]), torch.tensor([[1, 3]]), torch.tensor([[1, 2]])
+        ),
+        DataError,
+        ("clean must be whole numbers (torch.long), got torch.float32",),
+    ),
+    "answers-that-are-truth-values": (
+        lambda place: PairDataset.from_tokens(
+            torch.tensor([[1, 2]]), torch.tensor([[1, 3]]), torch.tensor([[True, False]])
+        ),
+        DataError,
+        ("answers must be whole numbers (torch.long), got torch.bool",),
+    ),
+    "more-tokens-than-the-model-takes": (
+        too_many_tokens,
+        DataError,
+        ("pairs [1] of 'tokens' have up to ", "the model takes "),
     ),
     # The benchmark
     "unknown-mib-task": (

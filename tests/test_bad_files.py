@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,21 @@ def nothing(path: Path) -> Path:
     return path
 
 
+def doubled(path: Path) -> Path:
+    """A node with two scores, of which readers take one or the other."""
+    content = mib_json(path).read_text().replace('"m0": {', '"m0": {"score": 9}, "m0": {')
+    path.write_text(content)
+    return path
+
+
+def expanding(kind: type = list, depth: int = 20) -> object:
+    """Few objects whose `repr` has a million entries."""
+    found: object = ["x"]
+    for _ in range(depth):
+        found = kind([("a", found), ("b", found)]) if kind is OrderedDict else [found, found]
+    return found
+
+
 S, J, P = "s.safetensors", "i.json", "i.pt"
 # name: (file name, what writes it, the class whose load or from_mib reads it, message)
 BAD = {
@@ -310,6 +326,7 @@ BAD = {
     ),
     "not JSON": (J, altered(mib_json, lambda c: c[:-9]), "mib", "it is not valid JSON"),
     "JSON nested too deep": (J, deep, "mib", "it is not valid JSON"),
+    "JSON with a node twice": (J, doubled, "mib", "the key 'm0' is there twice"),
     "JSON that is a list": (J, altered(mib_json, lambda c: b"[]"), "mib", "must be a dictionary"),
     "JSON without nodes": (J, lambda p: mib_json(p, drop("nodes")), "mib", "it lacks nodes; it"),
     "JSON with missing nodes": (
@@ -327,7 +344,7 @@ BAD = {
         J, lambda p: mib_json(p, put("cfg/n_heads", 3)), "mib", r"missing, among them 'a0\.h2'"
     ),
     "JSON with cfg that lacks the width": (
-        J, lambda p: mib_json(p, drop("cfg/d_model")), "mib", "cfg lacks d_model; it has n_layers"
+        J, lambda p: mib_json(p, drop("cfg/d_model")), "mib", "cfg lacks d_model; it has 'n_layers'"
     ),
     "JSON with text in cfg": (
         J, lambda p: mib_json(p, put("cfg/n_layers", "1")), "mib",
@@ -364,7 +381,7 @@ BAD = {
     "pt of a graph with scored edges": (
         P, lambda p: mib_pt(p, drop("nodes_scores")), "mib", "it has no scores of nodes"
     ),
-    "pt without cfg": (P, lambda p: mib_pt(p, drop("cfg")), "mib", "it lacks cfg; it has src"),
+    "pt without cfg": (P, lambda p: mib_pt(p, drop("cfg")), "mib", "it lacks cfg; it has 'src"),
     "pt with names in another order": (
         P, lambda p: mib_pt(p, put("src_nodes", ["input", "m0", "a0.h0", "a0.h1"])), "mib",
         "src_nodes must be in the model's order",
@@ -393,6 +410,21 @@ BAD = {
         P, lambda p: mib_pt(p, put("nodes_scores", torch.full((4,), math.nan))), "mib",
         "it has no scores of nodes",
     ),
+    "pt with a width that expands when shown": (
+        P, lambda p: mib_pt(p, put("cfg/d_model", expanding())), "mib",
+        "d_model must be a whole number from 1, got ",
+    ),
+    "pt with layers that expand when shown": (
+        P, lambda p: mib_pt(p, put("cfg/n_layers", expanding(OrderedDict))), "mib",
+        "n_layers must be a whole number from 1, got ",
+    ),
+    "pt with a flag that expands when shown": (
+        P, lambda p: mib_pt(p, put("cfg/parallel_attn_mlp", expanding())), "mib",
+        "parallel_attn_mlp must be true or false in cfg, got ",
+    ),
+    "pt with a name that goes on and on": (
+        P, lambda p: mib_pt(p, put("src_nodes", ["a" * 50_000])), "mib", "4 nodes are missing"
+    ),
     "no study": ("x", a_folder, StudyResults, "does not describe a study"),
 }  # fmt: skip
 
@@ -413,6 +445,7 @@ def test_bad_files(name, tmp_path, monkeypatch, low_limits, unchecked):
     with pytest.raises(FileFormatError, match=message) as caught:
         read(path)
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 1000
     assert snapshot(tmp_path) == before
     assert not RAN.exists(), "the file's code was run"
 

@@ -159,9 +159,17 @@ def pages(report_files, toy_small, tmp_path_factory) -> dict[str, Path]:
     return {**report_files, "cells": cells}
 
 
+def unfold(tab: Tab) -> None:
+    """Open what is folded, and wait for its figures."""
+    tab.run("for (const one of document.querySelectorAll('details')) one.open = true")
+    figures = "[...document.querySelectorAll('figure.drawing')]"
+    tab.until(f"{figures}.every((one) => one.dataset.drawn !== undefined)")
+
+
 def check(tab: Tab, path: Path) -> dict[str, list[list[Any]]]:
     """What holds for every page. Returns what was drawn."""
     tab.open(path)
+    unfold(tab)
     tab.until(f"(() => {{{DRAWN}}})().views.every(([, n, filled]) => n && filled)")
     drawn = tab.run(DRAWN)
     for name, n_marks, size in drawn["plots"]:
@@ -195,7 +203,7 @@ def report(tab, pages) -> Tab:
 
 
 @pytest.mark.parametrize(
-    ("name", "n_plots", "n_views"), [("small", 11, 6), ("hostile", 10, 0), ("cells", 0, 6)]
+    ("name", "n_plots", "n_views"), [("small", 11, 6), ("hostile", 13, 0), ("cells", 0, 6)]
 )
 def test_a_page_draws_itself_alone_on_any_screen(tab, pages, name, n_plots, n_views):
     drawn = check(tab, pages[name])
@@ -354,6 +362,35 @@ def test_only_what_scrolls_can_be_tabbed_to(report):
         "[...document.querySelectorAll('.scroll')].every((part) => "
         "(part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1)"
         " === (part.tabIndex === 0 && Boolean(part.ariaLabel)))"
+    )
+
+
+def test_what_is_folded_is_drawn_when_it_is_opened(tab, pages):
+    tab.open(pages["hostile"])
+    drawn = "document.querySelectorAll('.further svg.main-svg').length"
+    assert tab.run(f"return {drawn}") == 0
+    summary = tab.find("#faithfulness .further summary")
+    assert summary.text.endswith("exact: faithfulness by task")
+    tab.run("arguments[0].focus()", summary)
+    tab.press("\ue007")
+    tab.until("document.querySelector('#figure-curves-2').dataset.drawn !== undefined")
+    width = "document.querySelector('#{} svg.main-svg').getBoundingClientRect().width"
+    of_first, of_second = (width.format(name) for name in ("figure-curves", "figure-curves-2"))
+    tab.until(f"{of_first} === {of_second}")
+    tab.press("\ue007")  # folded, while the window becomes narrower
+    tab.size(900, 900)
+    tab.until(f"{of_first} < 900")
+    tab.press("\ue007")
+    tab.until(f"{of_first} === {of_second}")
+    assert tab.messages() == []
+
+
+def test_print_draws_what_is_folded(tab, pages):
+    tab.open(pages["hostile"])
+    tab.run("dispatchEvent(new Event('beforeprint'))")
+    assert tab.run(
+        "return [...document.querySelectorAll('.further .plot')]"
+        ".every((plot) => plot.querySelector('svg.main-svg'))"
     )
 
 

@@ -58,6 +58,18 @@ def by_oracle(case, config, tensors, logits_of, penalty_of=None) -> list[float]:
 # Variants of W
 
 
+def test_scrambling_keeps_every_value_and_leaves_out_what_has_none():
+    """A value that went to an unscored node would be lost: its score is set to 0."""
+    whole = scores_of([1, 2, 3, 4, 5, 6])
+    some = NodeScores(SOURCE, torch.tensor([1.0, 2, 3, 4, 5, 6]), unscored=("a0.h1", "m1"))
+    for seed in range(10):
+        assert sorted(controls.scrambled_s(whole, seed).values.tolist()) == [1, 2, 3, 4, 5, 6]
+        scrambled = controls.scrambled_s(some, seed)
+        assert scrambled.unscored == some.unscored
+        kept = [scrambled[node] for node in SOURCE if node.name not in some.unscored]
+        assert sorted(kept) == [1, 3, 4, 5]
+
+
 def test_target_bias_equals_the_oracle(llama):
     config = small_config(target_bias=True)
     result = trained(llama, config)
@@ -220,21 +232,23 @@ def test_random_s():
     assert not torch.equal(controls.random_s(nodes, 1).values, scores.values)
 
 
-def test_target_only_equals_the_oracle(llama):
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_target_only_equals_the_oracle(llama, start):
     config = small_config(learning_rate=0.1, epochs=3)
-    scores = controls.target_only(llama.model, {"t": llama.data}, config, progress=False)
-    logits = torch.zeros(len(llama.model.nodes), requires_grad=True)
+    given = {} if start == 0.5 else {"start": start}
+    scores = controls.target_only(llama.model, {"t": llama.data}, config, **given, progress=False)
+    logits = torch.full((len(llama.model.nodes),), start, requires_grad=True)
     losses = by_oracle(llama, config, [logits], lambda: logits)
     assert losses[-1] < losses[0]
     torch.testing.assert_close(scores.values, logits.detach(), atol=2e-3, rtol=0)
-    assert (scores.values != 0).all()
+    assert (scores.values != start).all()
     assert scores.provenance["method"] == "target_only"
 
 
 def test_target_only_is_uniform_s_with_as_many_times_the_rate(llama):
     """Under a constant s, Adam moves every row of W alike and a logit by all rows together."""
-    config = small_config(learning_rate=0.12)
-    free = controls.target_only(llama.model, {"t": llama.data}, config, progress=False)
+    config, data = small_config(learning_rate=0.12), {"t": llama.data}
+    free = controls.target_only(llama.model, data, config, start=0.0, progress=False)
     uniform = controls.uniform_s(SOURCE)
     slower = small_config(
         learning_rate=0.02, initialization="random", init_std=1e-9, normalization="none"
@@ -351,14 +365,14 @@ def test_a_chain_applies_one_step_after_the_other():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rank": 0}, "rank=0: must be at least 1, or None for a full W"),
+        ({"rank": 0}, "rank=0: must be a whole number of at least 1, or None for a full W"),
         ({"learned": "bias"}, "learned='bias': choose one of full, scale"),
         (
             {"learned": "scale", "initialization": "random"},
             "learned='scale' scales the depth-mean map, but initialization='random'",
         ),
         ({"learned": "scale", "rank": 2}, "trains one scalar, but rank=2 asks for U V"),
-        ({"profile_penalty": -1}, "profile_penalty=-1: must be at least 0"),
+        ({"profile_penalty": -1}, "profile_penalty=-1: must be a number of at least 0"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

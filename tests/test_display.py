@@ -199,7 +199,7 @@ def test_study_shows_its_size_and_leaderboard(tmp_path):
 def test_failed_jobs_are_counted(tmp_path):
     config = results(tmp_path).config
     failures = (Failure("group", "job", "why"), Failure("group", "other", "why"))
-    assert "2 failed jobs" in repr(StudyResults(tmp_path, config, {}, failures))
+    assert "2 failed jobs" in repr(StudyResults(tmp_path, config, {}, failures=failures))
 
 
 def test_long_tables_are_cut():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import inspect
 import os
 import re
 import subprocess
@@ -92,12 +93,9 @@ def test_how_examples_are_compared(want, got, same):
     assert Rounded().check_output(want, got, 0) == same
 
 
-@pytest.mark.usefixtures("unchecked")  # as users run
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=named)
-def test_examples_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    source = "\n".join(blocks(page, "pycon"))
-    test = doctest.DocTestParser().get_doctest(source, {}, named(page), str(page), 0)
+def run_examples(source: str, names: dict[str, Any], title: str) -> None:
+    """Run a text's examples, which know `names`."""
+    test = doctest.DocTestParser().get_doctest(source, names, title, None, 0)
     report: list[str] = []
     runner = doctest.DocTestRunner(Rounded(), optionflags=doctest.ELLIPSIS)
     threads = torch.get_num_threads()
@@ -108,6 +106,42 @@ def test_examples_run(page, tmp_path, monkeypatch):
         torch.set_num_threads(threads)
     assert runner.failures == 0, "".join(report)
     assert runner.tries > 0
+
+
+@pytest.mark.usefixtures("unchecked")  # as users run
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=named)
+def test_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_examples("\n".join(blocks(page, "pycon")), {}, named(page))
+
+
+def reference() -> dict[str, Any]:
+    """Public names, and the functions of public classes."""
+    found = {name: getattr(dfa_tl, name) for name in dfa_tl.__all__}
+    members = {
+        f"{name}.{member}": value
+        for name, owner in found.items()
+        if isinstance(owner, type)
+        for member, value in vars(owner).items()
+    }
+    return {name: value for name, value in (found | members).items() if callable(value)}
+
+
+WITH_EXAMPLE = {name: one for name, one in reference().items() if ">>> " in (one.__doc__ or "")}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", WITH_EXAMPLE)
+def test_examples_of_the_reference_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {each: getattr(dfa_tl, each) for each in dfa_tl.__all__}
+    run_examples(inspect.getdoc(WITH_EXAMPLE[name]) or "", names, name)
+
+
+def test_what_everyone_calls_has_an_example():
+    verbs = "load_model load_task read_pairs attribute align evaluate run_study".split()
+    nouns = "NodeScores PairDataset Alignment.transfer".split()
+    assert {*verbs, *nouns} <= set(WITH_EXAMPLE)
 
 
 def links(page: Path) -> list[str]:

@@ -6,6 +6,8 @@ import asyncio
 import runpy
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,10 +22,12 @@ from dfa_tl import (
     align,
     attribute,
     controls,
+    estimate_memory,
     evaluate,
+    evaluate_many,
     load_model,
 )
-from dfa_tl.errors import ModelError
+from dfa_tl.errors import ConfigError, ModelError
 from dfa_tl.nodes import EMBED_SITE, mlp_site
 from oracle import Oracle
 
@@ -56,7 +60,7 @@ def everything(model, data) -> dict[str, torch.Tensor]:
         "W": alignment.W,
         "loss": alignment.history.loss,
         "carried": carried.values,
-        "curve": torch.as_tensor(curve.pair_values),
+        "curve": torch.as_tensor(curve.pair_values, device="cpu"),
         "target only": alone.values,
     }
 
@@ -82,6 +86,67 @@ def test_inside_a_context_without_gradients(llama, expected, context):
     same(found, expected)
     del found["curve"]  # made a tensor in this test
     assert not any(value.is_inference() for value in found.values())
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def default_device(device: str) -> Iterator[None]:
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+OTHER_DEFAULTS = {
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "default device": lambda: default_device("meta"),  # where nothing can be computed
+    "device context": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DEFAULTS)
+def test_inside_a_context_with_other_defaults(llama, expected, toy_small, name):
+    """Numbers are those of the model's own dtype and device, and the context stays as it was."""
+    text = "When Mary and John went"
+    tokens = toy_small.prompt_tokens(text)
+    with OTHER_DEFAULTS[name]():
+        before = torch.ones(1) @ torch.ones(1, 1)
+        found = everything(llama.model, llama.data)
+        assert toy_small.prompt_tokens(text).equal(tokens)
+        drawn = controls.random_W(llama.model.nodes, llama.model.nodes).W
+        after = torch.ones(1) @ torch.ones(1, 1)
+    same(found, expected)
+    assert torch.equal(drawn, controls.random_W(llama.model.nodes, llama.model.nodes).W)
+    assert (after.dtype, after.device) == (before.dtype, before.device)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_model_that_is_not_wrapped(llama):
+    """A live TransformerLens model, or a name, where `load_model` of it is meant."""
+    scores = NodeScores(llama.model.nodes, torch.ones(len(llama.model.nodes)))
+    for given, kind in ((llama.model.tl, "TransformerBridge"), ("toy-small", "str")):
+        for call in (
+            lambda given=given: attribute(given, llama.data),
+            lambda given=given: evaluate(given, llama.data, scores),
+            lambda given=given: evaluate_many(given, llama.data, {"any": scores}),
+            lambda given=given: align({"t": scores}, given, {"t": llama.data}),
+            lambda given=given: controls.target_only(given, {"t": llama.data}),
+            lambda given=given: estimate_memory(given, llama.data, "nap"),
+        ):
+            with pytest.raises(ConfigError, match=rf"a NodeModel, got a {kind}: load_model"):
+                call()
 
 
 def test_what_was_made_in_inference_mode_is_of_use_outside(llama, expected):

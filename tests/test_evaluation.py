@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from dfa_tl import LINEAR_KS, MIB_KS, NodeScores, PairDataset, evaluate, evaluate_many, load_task
 from dfa_tl.errors import ConfigError, NumericsError, ScoresError
 from dfa_tl.evaluation.circuits import circuits_of
+from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.grids import cmd, cpr, floor
 from dfa_tl.nodes import NodeSet
 from dfa_tl.tasks.metrics import METRICS
@@ -136,10 +139,12 @@ def test_scores_of_another_model(llama):
         ({"ks": (0.5, 0.2)}, "at least two rising proportions"),
         ({"ks": (0.5,)}, "at least two rising proportions"),
         ({"ks": (0, 1.5)}, "at least two rising proportions"),
+        ({"ks": 0.5}, "at least two rising proportions in .* got 0.5"),
+        ({"ks": "0 1"}, "at least two rising proportions in .* got '0 1'"),
         ({"ablation": "noise"}, "unknown ablation 'noise'"),
     ],
 )
-def test_bad_settings(llama, options, message):
+def test_bad_settings(llama, options, message, unchecked):
     with pytest.raises(ConfigError, match=message):
         evaluate(llama.model, llama.data, ramp(llama.model.nodes), progress=False, **options)
 
@@ -162,3 +167,46 @@ def test_metric_that_is_not_finite(llama):
 
     with pytest.raises(NumericsError, match="not finite in pairs"):
         evaluate(llama.model, llama.data, ramp(llama.model.nodes), metric=broken, progress=False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"ks": (1.0, 0.5)}, ConfigError, "at least two rising proportions"),
+        ({"ks": (0.5, float("nan"))}, ConfigError, "at least two rising proportions"),
+        ({"ks": (0.2, 0.5, 1.0)}, ConfigError, "a curve of 3 proportions needs 3 sizes, 3 values"),
+        ({"n_kept": (1,)}, ConfigError, r"'n_kept': \(1,\)"),
+        ({"pair_values": np.ones((2, 4))}, ConfigError, r"'pair_values': \(2, 4\)"),
+        ({"corrupt": np.zeros(1)}, ConfigError, r"'corrupt': \(1,\)"),
+        (
+            {"pair_values": np.ones((2, 0)), "clean": np.ones(0), "corrupt": np.ones(0)},
+            ConfigError,
+            "of one pair at least",
+        ),
+        ({"pair_values": np.full((2, 3), np.nan)}, NumericsError, "pair_values .* must be finite"),
+        ({"clean": np.array([1, 1, np.inf])}, NumericsError, "clean .* must be finite"),
+    ],
+)
+def test_curves_that_make_no_sense(change, error, message):
+    given = {
+        "ks": (0.5, 1.0),
+        "n_kept": (1, 2),
+        "pair_values": np.ones((2, 3)),
+        "clean": np.ones(3),
+        "corrupt": np.zeros(3),
+    }
+    assert FaithfulnessCurve(**given).cpr == 0.5
+    with pytest.raises(error, match=message):
+        FaithfulnessCurve(**(given | change))
+
+
+def test_a_task_that_is_turned_round_is_warned_of(toy_large, caplog):
+    """CPR is as high as for a task that is solved: f divides by a negative number."""
+    pairs = load_task("arithmetic_addition", split="test", n=4).pairs
+    turned = tuple(replace(p, answer=p.wrong_answer, wrong_answer=p.answer) for p in pairs)
+    scores = NodeScores(toy_large.nodes, torch.arange(float(len(toy_large.nodes))))
+    evaluate(toy_large, PairDataset(pairs), scores, progress=False)
+    assert not caplog.records
+    evaluate(toy_large, PairDataset(turned, name="turned"), scores, progress=False)
+    assert "lower on clean than on corrupt prompts" in caplog.text

@@ -127,6 +127,20 @@ def test_edges_are_counted_as_the_benchmark_counts_them():
         ("arithmetic_addition", "Qwen/Qwen2.5-0.5B", "arithmetic-addition_qwen2.5"),
         ("mcqa", "google/gemma-2-2b", "mcqa_gemma2"),
         ("mcqa", "toy-small", "mcqa_toy-small"),
+        # The leaderboard's twelve columns, by the names that load_task and load_model take.
+        ("mib/ioi", "gpt2-small", "ioi_gpt2"),
+        ("mib/ioi", "qwen2.5-0.5b", "ioi_qwen2.5"),
+        ("mib/ioi", "gemma2-2b", "ioi_gemma2"),
+        ("mib/ioi", "llama3-8b", "ioi_llama3"),
+        ("mib/mcqa", "qwen2.5-0.5b", "mcqa_qwen2.5"),
+        ("mib/mcqa", "gemma2-2b", "mcqa_gemma2"),
+        ("mib/mcqa", "llama3-8b", "mcqa_llama3"),
+        ("mib/arithmetic_addition", "llama3-8b", "arithmetic-addition_llama3"),
+        ("mib/arithmetic_subtraction", "llama3-8b", "arithmetic-subtraction_llama3"),
+        ("mib/arc_easy", "gemma2-2b", "arc-easy_gemma2"),
+        ("mib/arc_easy", "llama3-8b", "arc-easy_llama3"),
+        ("mib/arc_challenge", "llama3-8b", "arc-challenge_llama3"),
+        ("mib/ioi", "openai-community/gpt2", "ioi_gpt2"),
     ],
 )
 def test_the_leaderboards_folders(tmp_path, task, model, folder):
@@ -149,6 +163,9 @@ def test_what_the_files_need_and_the_scores_do_not_know(tmp_path):
         some_scores().to_mib(tmp_path / "folder", **CFG)
     with pytest.raises(ConfigError, match=r"'\.\.' cannot be part of a folder's name"):
         submission_file(tmp_path, "ioi", "..")
+    own = some_scores(provenance={"task": "./my_task", "model": "gpt2-small"})
+    with pytest.raises(ConfigError, match=r"'\./my-task' cannot .*: give the path of a \.json"):
+        own.to_mib(tmp_path / "folder", **CFG)
     with pytest.raises(ConfigError, match=r"must end in \.json or \.pt"):
         NodeScores.from_mib(tmp_path / "s.csv")
     assert not list(tmp_path.iterdir())

@@ -156,7 +156,13 @@ def study(folder: Path) -> StudyResults:
     config = StudyConfig(pairs=(PairSpec("toy-small", "toy-large"),), tasks=("ioi", "mcqa"))
     hashes = {"toy-small": "a", "toy-large": "b"}
     folder.mkdir()
-    content = {"format": FORMAT, "config": config.to_dict(), "models": hashes}
+    content = {
+        "format": FORMAT,
+        "code": "made by hand",
+        "config": config.to_dict(),
+        "models": hashes,
+    }
+    content["data"] = {}
     (folder / "study.json").write_text(json.dumps(content))
     results = StudyResults.load(folder)
     for job in results.missing[:2]:

@@ -10,8 +10,8 @@ import dfa_tl
 PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
-    ("errors", "display"),
-    ("nodes",),
+    ("errors", "display", "model_names"),
+    ("nodes", "settings"),
     ("files",),
     ("formats", "hub"),
     ("scores",),

@@ -20,10 +20,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from dfa_tl import NodeModel, NodeSet, attribute, load_model
 from dfa_tl.errors import HubError, ModelError, NumericsError
+from dfa_tl.model_names import SHORT_NAMES
 from dfa_tl.models import loading
 from dfa_tl.models.hub import hub_folder
 from dfa_tl.models.interventions import capture
-from dfa_tl.models.names import SHORT_NAMES
 from dfa_tl.models.plain import plain_model
 from dfa_tl.nodes import head_site, mlp_site
 from fake_hub import COMMIT, fill_cache, serving_hub, use_hub

@@ -62,6 +62,7 @@ class Pieces:
 
     unknown_token = None
     vocabulary_size = 10_000
+    context_length = 10_000
 
     def __init__(self) -> None:
         self.ids: dict[str, int] = {}

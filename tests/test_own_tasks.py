@@ -143,6 +143,7 @@ def test_changed_pairs_are_a_new_study_and_unchanged_ones_are_not(mine, tmp_path
 
 
 def test_pairs_that_change_under_a_study_are_refused(mine, tmp_path):
+    from dfa_tl.study.code import code_identity
     from dfa_tl.study.data import data_hashes
     from dfa_tl.study.models import model_hashes
     from dfa_tl.study.plan import plan
@@ -150,7 +151,8 @@ def test_pairs_that_change_under_a_study_are_refused(mine, tmp_path):
 
     config = of(mine)
     hashes = model_hashes(["toy-small", "toy-large"])
-    groups = plan(config, hashes, data_hashes(config.tasks, ("train", "test")))
+    of_data = data_hashes(config.tasks, ("train", "test"))
+    groups = plan(config, hashes, of_data, code_identity())
     write(mine, "train", 11)
     failures = run_group(groups[-1], str(tmp_path / "out")).failures
     assert any("are no longer those" in failure.traceback for failure in failures)

@@ -13,10 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dfa_tl import AlignmentConfig, PairDataset, PromptPair, align, attribute, load_task
+from dfa_tl.attribution.attribute import METHODS
 from dfa_tl.errors import DataError
-from dfa_tl.models.halving import Halving
 from dfa_tl.models.loading import BUNDLED_FOLDER
-from dfa_tl.models.solved import warn_if_unsolved
+from dfa_tl.models.solved import CleanLook
+from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.study.cost import attribution_passes, training_passes
 from dfa_tl.tasks.report import PairRow, PairsReport
 
 SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
@@ -187,29 +189,88 @@ def wrong_pairs(llama, n: int) -> PairDataset:
     return PairDataset.from_tokens(*tensors, name="wrong")
 
 
-def test_before_long_computations_the_first_batch_is_looked_at(llama, toy_small, caplog):
-    def look(model, data, n_batches):
+def test_a_look_at_clean_runs(llama, toy_small, caplog):
+    """A verdict on enough pairs and not before, each counted once, and said once."""
+
+    def looked(model, data, *sizes: int) -> list[str]:
         caplog.clear()
-        pairs = data.tokenize(model)
-        with caplog.at_level(logging.WARNING), model.unchanged():
-            batch = pairs.select(range(len(pairs)), "cpu")
-            warn_if_unsolved(model, batch, data.name, n_batches, Halving())
-        return caplog.text
+        pairs, look = data.tokenize(model), CleanLook(model, data.name)
+        with caplog.at_level(logging.WARNING), model.unchanged(), torch.no_grad():
+            for stop in sizes:
+                batch = pairs.select(range(stop), "cpu")
+                with look.at(batch):
+                    model.last_logits(batch.corrupt, batch.mask, batch.last)
+                    for _ in range(2):
+                        model.last_logits(batch.clean, batch.mask, batch.last)
+        return caplog.messages
 
-    message = "may not be able to do 'wrong': it prefers the answer in 0 % of the first 3 pairs"
-    assert message in look(llama.model, wrong_pairs(llama, 3), 8)
-    assert look(llama.model, wrong_pairs(llama, 3), 7) == ""
-    assert look(toy_small, load_task("ioi", n=3), 8) == ""
+    wrong = wrong_pairs(llama, 12)
+    message = "may not be able to do 'wrong': it prefers the answer in 0 % of the first {} pairs"
+    (said,) = looked(llama.model, wrong, 8)
+    assert message.format(8) in said
+    (said,) = looked(llama.model, wrong, 3, 5, 7, 10, 12)
+    assert message.format(10) in said
+    assert looked(llama.model, wrong, 7, 7, 7) == []
+    assert looked(toy_small, load_task("ioi", n=8), 8) == []
 
 
-def test_attribute_and_align_warn(llama, caplog):
+@pytest.mark.parametrize("method", ["nap", "nap-ig-inputs", "nap-ig-activations", "exact"])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_attribute_and_align_warn_once(llama, caplog, method, batch_size):
+    data = wrong_pairs(llama, 8)
     with caplog.at_level(logging.WARNING):
-        data = wrong_pairs(llama, 8)
-        scores = attribute(llama.model, data, "nap", batch_size=1, progress=False)
-        assert "may not be able to do 'wrong'" in caplog.text
-        config = AlignmentConfig(epochs=1, batch_size=1)
-        align({"mine": scores}, llama.model, {"mine": data}, config, progress=False)
-        assert "may not be able to do 'mine'" in caplog.text
+        scores = attribute(
+            llama.model, data, method, ig_steps=2, batch_size=batch_size, progress=False
+        )
+        (said,) = caplog.messages
+        assert "may not be able to do 'wrong': it prefers the answer in 0 % of the first 8" in said
+        caplog.clear()
+        tasks = {"mine": data, "yours": data, "few": wrong_pairs(llama, 7)}
+        config = AlignmentConfig(epochs=2, batch_size=batch_size)
+        align(dict.fromkeys(tasks, scores), llama.model, tasks, config, progress=False)
+    assert sorted(message.partition("'")[2].partition("'")[0] for message in caplog.messages) == [
+        "mine", "yours",
+    ]  # fmt: skip
+
+
+def test_the_gradient_at_the_corrupt_run_is_no_look_at_it(llama, caplog):
+    with caplog.at_level(logging.WARNING):
+        attribute(llama.model, wrong_pairs(llama, 8), "nap", at="corrupt", progress=False)
+    (said,) = caplog.messages
+    assert "in 0 % of the first 8 pairs" in said
+
+
+def test_a_look_costs_no_pass(llama, monkeypatch):
+    """Forward passes of 12 pairs, looked at on the way, are those that a study counts."""
+    plain, counted, n = NodeModel.last_logits, [], 12
+
+    def counting(self, tokens, *rest):
+        # A run that starts at a layer with several copies of a pair counts each copy.
+        counted.append(len(tokens))
+        return plain(self, tokens, *rest)
+
+    monkeypatch.setattr(NodeModel, "last_logits", counting)
+    model, data = llama.model, wrong_pairs(llama, n)
+    for method in METHODS:
+        counted.clear()
+        scores = attribute(model, data, method, ig_steps=3, batch_size=5, progress=False)
+        passes = attribution_passes(method, model.nodes, 3, "counterfactual")
+        assert sum(counted) == n * passes.forward, method
+    counted.clear()
+    config = AlignmentConfig(epochs=2, batch_size=5)
+    align({"mine": scores}, model, {"mine": data}, config, progress=False)
+    assert sum(counted) == n * training_passes(2).forward
+
+
+def test_a_look_leaves_no_hook(llama, monkeypatch):
+    def failing(model, batch, *_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(METHODS, "nap", failing)
+    before = dict(llama.model.tl._forward_hooks)
+    with pytest.raises(KeyboardInterrupt):
+        attribute(llama.model, wrong_pairs(llama, 8), "nap", progress=False)
+    assert dict(llama.model.tl._forward_hooks) == before
 
 
 def test_tokens_of_another_model_are_refused(toy_small):

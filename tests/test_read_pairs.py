@@ -149,5 +149,5 @@ def test_other_batches_are_refused(batch):
 def test_tokens_have_no_text_for_eap_ig(llama, toy_small):
     with pytest.raises(ConfigError, match="holds tokens; EAP-IG needs the prompts as text"):
         llama.data.to_eap_ig(llama.model)
-    with pytest.raises(ConfigError, match="batch_size=0: must be at least 1"):
+    with pytest.raises(ConfigError, match="batch_size=0: must be a whole number"):
         load_task("ioi", n=1).to_eap_ig(toy_small, 0)

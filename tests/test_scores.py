@@ -27,15 +27,23 @@ def test_names_and_order():
     assert str(NODES) == "8 nodes (2 layers of 3 heads and an MLP)"
 
 
-@pytest.mark.parametrize("name", ["a2.h0", "a0.h3", "m2"])
-def test_nodes_that_are_not_there(name):
-    with pytest.raises(ConfigError, match="no node"):
-        NODES.index(name)
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "node",
+    ["a2.h0", "a0.h3", "m2", Node(0, -1), Node(-1, 0), Node(1, -1), Node(-1), Node(0, 3), 0, None],
+)
+def test_nodes_that_are_not_there(node):
+    for look_up in (NODES.index, scores().__getitem__):
+        with pytest.raises(ConfigError, match=f"no node {node} among 8 nodes"):
+            look_up(node)
 
 
 def test_names_that_are_none():
     with pytest.raises(ConfigError, match="'h3' is not a node name: expected"):
         Node.parse("h3")
+    for name in ("", "m01", "a-1.h0", "a1.h٣", "m1\n", "m" + "9" * 5000):
+        with pytest.raises(ConfigError, match="is not a node name"):
+            Node.parse(name)
     with pytest.raises(ConfigError, match="at least one layer"):
         NodeSet(0, 3)
 
@@ -44,6 +52,15 @@ def test_top_is_signed_and_stable():
     assert [node.name for node in scores().top(4)] == ["m1", "a0.h1", "a1.h0", "a0.h2"]
     assert scores()["m0"] == -2
     assert len(scores()) == 8
+    assert scores().top(0) == []
+    assert len(scores().top(100)) == 8
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("n", [-1, True, 2.0, None])
+def test_so_many_nodes_cannot_be_the_top(n):
+    with pytest.raises(ConfigError, match=f"n={n}: must be a whole number of at least 0"):
+        scores().top(n)
 
 
 def test_frame():

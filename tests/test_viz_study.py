@@ -57,6 +57,15 @@ def test_every_figure_speaks_and_is_sized(results, draw):
     assert figure.layout.template.layout.paper_bgcolor == "white"
 
 
+def test_k_is_logarithmic_where_asked(two_pairs):
+    def scales(**options):
+        layout = study_curves(two_pairs, bands=False, **options).layout.to_plotly_json()
+        return {axis["type"] for name, axis in layout.items() if name.startswith("xaxis")}
+
+    assert scales() == scales(log_k=False) == {"linear"}  # the grid begins at 0
+    assert scales(log_k=True) == {"log"}
+
+
 def test_curves_are_means_over_seeds(results):
     figure = study_curves(results, bands=False)
     gold = next(trace for trace in figure.data if trace.name.startswith("gold"))

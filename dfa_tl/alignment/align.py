@@ -32,8 +32,8 @@ from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import interpolate, site_weights
-from dfa_tl.models.solved import warn_if_unsolved
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.solved import CleanLook
+from dfa_tl.models.wrapper import NodeModel, check_node_model
 from dfa_tl.scores import NodeScores, check_nodes, check_scored
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import kl_divergence
@@ -87,7 +87,14 @@ def align(
         ScoresError: scores of different source models.
         DataError: pairs that the target's tokenizer makes unusable.
         NumericsError: the loss is not finite.
+
+    Example:
+        >>> source, target = load_model("toy-small"), load_model("toy-large")
+        >>> data = load_task("ioi", n=16)
+        >>> align({"ioi": attribute(source, data)}, target, {"ioi": data})
+        Alignment(15 source x 42 target nodes, 3 steps)
     """
+    check_node_model(target)
     settings = config or AlignmentConfig()
     vectors = _checked_vectors(scores, data)
     first = next(iter(vectors.values()))[0]
@@ -101,8 +108,9 @@ def align(
         history = train(
             parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
         )
+        W = parameters.weights.W
     return Alignment(
-        W=parameters.weights.W,
+        W=W,
         source=first.nodes,
         target=target.nodes,
         config=settings,
@@ -137,10 +145,7 @@ def train(
         batches = _batches(target, data, settings.batch_size)
         clean_runs = CleanRuns(target, len(batches), cache)
         halving = Halving()
-        for task in data:
-            of_task = [batch for name, batch in batches if name == task]
-            steps = settings.epochs * len(of_task)
-            warn_if_unsolved(target, of_task[0], task, steps, halving)
+        looks = {task: CleanLook(target, task) for task in data}
         n_steps = settings.epochs * len(batches)
         with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
             for _ in range(settings.epochs):
@@ -149,7 +154,7 @@ def train(
                     vector = _drawn(inputs[task], generator)
                     mask = torch.sigmoid(parameters.logits(vector.scores) / settings.temperature)
                     kl, kl_gradient = _kl_of_mask(
-                        target, batch, mask.detach(), clean_runs, place, halving
+                        target, batch, mask.detach(), clean_runs, place, halving, looks[task]
                     )
                     mean_mask = mask.mean()
                     penalty = settings.sparsity * mean_mask
@@ -175,9 +180,10 @@ def train(
                     bar.update()
                     bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
     losses, divergences, means, tasks = zip(*log, strict=True)
-    return AlignmentHistory(
-        torch.tensor(losses), torch.tensor(divergences), torch.tensor(means), tasks
+    loss, kl, mean = (
+        torch.tensor(each, dtype=torch.float32) for each in (losses, divergences, means)
     )
+    return AlignmentHistory(loss, kl, mean, tasks)
 
 
 def soft_masked_logits(
@@ -196,6 +202,7 @@ def _kl_of_mask(
     clean_runs: CleanRuns,
     place: int,
     halving: Halving,
+    look: CleanLook,
 ) -> tuple[float, Float[Tensor, " target"]]:
     """The batch's mean KL and its gradient with respect to the mask."""
 
@@ -206,6 +213,7 @@ def _kl_of_mask(
         else:
             start = int((batch.index == part.index[0]).nonzero())
             clean = clean_runs.part(place, batch, start, start + len(part))
+        look.see(clean.log_probs, part)
         logits = soft_masked_logits(target, part, clean, leaf)
         divergence = kl_divergence(clean.log_probs, logits).sum()
         (slope,) = torch.autograd.grad(divergence, [leaf])

@@ -93,10 +93,19 @@ class Alignment(OnHub):
 
         Raises:
             ScoresError: the scores are not of the source model's nodes.
+
+        Example:
+            >>> source, target = load_model("toy-small"), load_model("toy-large")
+            >>> data = load_task("ioi", n=16)
+            >>> scores = attribute(source, data)
+            >>> alignment = align({"ioi": scores}, target, {"ioi": data})
+            >>> [node.name for node in alignment.transfer(scores).top(3)]
+            ['m5', 'm4', 'a4.h4']
         """
         check_nodes(scores, self.source, "the alignment's source model")
         check_scored(scores)
-        predicted = normalize(scores.values, self.config.normalization) @ self.W
+        with torch.autocast("cpu", enabled=False):  # in float32, whatever the caller's context
+            predicted = normalize(scores.values, self.config.normalization) @ self.W
         return NodeScores(
             nodes=self.target,
             values=predicted if self.bias is None else predicted + self.bias,
@@ -189,7 +198,7 @@ class Alignment(OnHub):
 def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Tensor:
     """A copy on the CPU in float32; `ConfigError` unless it is finite and of that shape."""
     with torch.inference_mode(False):  # it may be used in training
-        copied = torch.as_tensor(values).detach().to("cpu", torch.float32).clone()
+        copied = torch.as_tensor(values, device="cpu").detach().float().clone()
     if copied.shape != shape:
         raise ConfigError(f"{name} must {size}, got shape {tuple(copied.shape)}")
     if not copied.isfinite().all():

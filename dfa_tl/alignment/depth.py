@@ -18,13 +18,13 @@ from dfa_tl.nodes import NodeSet
 
 def layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer target_layer"]:
     """w(i, t); every row sums to 1."""
-    place = (torch.arange(n_source) + 0.5) / n_source * n_target - 0.5
+    rows = torch.arange(n_source, device="cpu")
+    place = (rows.float() + 0.5) / n_source * n_target - 0.5
     place = place.clamp(0, n_target - 1)
     low = place.floor().long()
     high = (low + 1).clamp(max=n_target - 1)
     upper = place - low
-    weights = torch.zeros(n_source, n_target)
-    rows = torch.arange(n_source)
+    weights = place.new_zeros(n_source, n_target)
     weights[rows, low] += 1 - upper
     weights[rows, high] += upper
     return weights
@@ -33,7 +33,8 @@ def layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer t
 def depth_mean(source: NodeSet, target: NodeSet) -> Float[Tensor, "source target"]:
     """The depth-mean W between two node sets."""
     weights = layer_weights(source.n_layers, target.n_layers)
-    matrix = torch.zeros(source.n_layers, source.n_heads + 1, target.n_layers, target.n_heads + 1)
+    shape = (source.n_layers, source.n_heads + 1, target.n_layers, target.n_heads + 1)
+    matrix = weights.new_zeros(shape)
     matrix[:, :-1, :, :-1] = weights[:, None, :, None] / source.n_heads
     matrix[:, -1, :, -1] = weights
     return matrix.reshape(len(source), len(target))

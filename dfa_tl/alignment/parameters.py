@@ -124,18 +124,18 @@ def initial_map(
     weights: Weights
     if settings.learned == "scale":
         assert prior is not None, "AlignmentConfig lets a scale be learned of depth-mean only"
-        weights = ScaledPrior(torch.zeros((), device=device), prior.to(device))
+        weights = ScaledPrior(torch.zeros((), dtype=torch.float32, device=device), prior.to(device))
     elif settings.rank is not None:
         weights = _low_rank(
             settings.rank, prior, source, target, settings.init_std, generator, device
         )
     else:
         if prior is None:
-            prior = settings.init_std * torch.randn(len(source), len(target), generator=generator)
+            prior = settings.init_std * normal(len(source), len(target), generator)
         weights = FullWeights(prior.to(device))
-    return LinearMap(
-        weights, torch.zeros(len(target), device=device) if settings.target_bias else None
-    )
+    if not settings.target_bias:
+        return LinearMap(weights)
+    return LinearMap(weights, torch.zeros(len(target), dtype=torch.float32, device=device))
 
 
 def _low_rank(
@@ -153,9 +153,14 @@ def _low_rank(
             f"rank={rank}, but W is {n_source} source by {n_target} target nodes: give a rank of "
             f"at most {min(n_source, n_target)}, or None for a full W"
         )
-    U = torch.randn(n_source, rank, generator=generator) / math.sqrt(rank)
+    U = normal(n_source, rank, generator) / math.sqrt(rank)
     if prior is None:
-        V = init_std * torch.randn(rank, n_target, generator=generator)
+        V = init_std * normal(rank, n_target, generator)
         return LowRankWeights(U.to(device), V.to(device))
-    V = torch.zeros(rank, n_target, device=device)
+    V = torch.zeros(rank, n_target, dtype=torch.float32, device=device)
     return LowRankWeights(U.to(device), V, prior.to(device))
+
+
+def normal(rows: int, columns: int, generator: torch.Generator) -> Float[Tensor, "row column"]:
+    """Numbers from N(0, 1), the same whatever the caller's default dtype and device."""
+    return torch.randn(rows, columns, generator=generator, dtype=torch.float32, device="cpu")

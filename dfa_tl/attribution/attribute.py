@@ -19,9 +19,10 @@ from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
-from dfa_tl.models.solved import warn_if_unsolved
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.solved import CleanLook
+from dfa_tl.models.wrapper import NodeModel, check_node_model
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, kl, logit_diff
 from dfa_tl.tasks.pairs import PairDataset
@@ -78,37 +79,39 @@ def attribute(
         The scores, with the embedding's in `NodeScores.input`.
 
     Raises:
-        ConfigError: unknown method or ablation, or settings that do not go together.
+        ConfigError: no `NodeModel`, unknown method or ablation, settings that do not go together,
+            numbers of steps or pairs that are no whole number from 1, or a metric that does not
+            give one number per pair.
         DataError: no pairs, or pairs that this model's tokenizer makes unusable.
         NumericsError: a score is not finite.
+
+    Example:
+        >>> model, data = load_model("toy-small"), load_task("ioi", n=8)
+        >>> scores = attribute(model, data, "nap-ig-inputs")
+        >>> [node.name for node in scores.top(3)]
+        ['m2', 'a2.h2', 'a2.h3']
     """
+    check_node_model(model)
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    check_ablation(ablation)
-    if ig_steps < 1:
-        raise ConfigError(f"ig_steps={ig_steps}: must be at least 1")
-    if method == "nap-ig-inputs" and ablation != "counterfactual":
-        raise ConfigError(
-            "nap-ig-inputs interpolates between the two prompts of a pair, so it takes only "
-            f"ablation='counterfactual', not {ablation!r}"
-        )
+    check_goes_with(method, ablation)
+    ig_steps = whole_number("ig_steps", ig_steps, 1)
     _check_at(at, method, ablation)
-    halving = Halving()
+    halving, look = Halving(), CleanLook(model, data.name)
 
     def score(batch: PairBatch) -> PairScores:
         if metric is kl:
             with torch.no_grad():
                 logits = model.last_logits(batch.clean, batch.mask, batch.last)
             batch = batch.with_clean_logits(logits)
-        if at == "corrupt":
-            return nap_at_corrupt(model, batch, metric)
-        return METHODS[method](model, batch, ablated, metric, ig_steps)
+        with look.at(batch):
+            if at == "corrupt":
+                return nap_at_corrupt(model, batch, metric)
+            return METHODS[method](model, batch, ablated, metric, ig_steps)
 
     with model.unchanged():
         pairs = data.tokenize(model)
         rows_of_batches = pairs.row_batches(batch_size)
-        first = pairs.select(rows_of_batches[0], model.device)
-        warn_if_unsolved(model, first, data.name, len(rows_of_batches), halving)
         totals = torch.zeros(len(model.nodes) + 1, dtype=torch.float64)
         ablated = AblatedValues(model, pairs, ablation, batch_size)
         bar = tqdm(rows_of_batches, f"{method} {model.name} {data.name}", disable=not progress)
@@ -140,6 +143,16 @@ def attribute(
             "pairs": len(pairs),
         },
     )
+
+
+def check_goes_with(method: str, ablation: str) -> None:
+    """Raise `ConfigError` for an unknown ablation, or one that a method cannot take."""
+    check_ablation(ablation)
+    if method == "nap-ig-inputs" and ablation != "counterfactual":
+        raise ConfigError(
+            "nap-ig-inputs interpolates between the two prompts of a pair, so it takes only "
+            f"ablation='counterfactual', not {ablation!r}"
+        )
 
 
 def _check_at(at: str, method: str, ablation: str) -> None:

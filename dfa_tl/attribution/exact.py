@@ -19,7 +19,7 @@ from dfa_tl.models.interventions import capture, interpolate, replace
 from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
 from dfa_tl.tasks.batches import PairBatch, repeat_rows
-from dfa_tl.tasks.metrics import Metric
+from dfa_tl.tasks.metrics import Metric, measured
 
 STACKED = 4
 
@@ -33,11 +33,11 @@ def exact(
     with capture(model, map(residual_site, range(model.nodes.n_layers))) as residuals:
         logits = model.last_logits(batch.clean, batch.mask, batch.last)
     batch = batch.with_clean_logits(logits)
-    clean = metric(logits, batch).float()
+    clean = measured(metric, logits, batch)
     columns: list[Tensor] = []
     for layer in range(model.nodes.n_layers):
         sites = (head_site(layer), mlp_site(layer))
-        for left_out in torch.eye(model.nodes.n_heads + 1).split(STACKED):
+        for left_out in torch.eye(model.nodes.n_heads + 1, dtype=torch.float32).split(STACKED):
             copies = len(left_out)
             stacked = batch.repeated(copies)
             resume = Resume(layer, repeat_rows(residuals[residual_site(layer)], copies))
@@ -51,11 +51,11 @@ def exact(
             }
             with interpolate(model, toward, weights):
                 patched = model.last_logits(stacked.clean, stacked.mask, stacked.last, resume)
-            effects = clean.repeat(copies) - metric(patched, stacked).float()
+            effects = clean.repeat(copies) - measured(metric, patched, stacked)
             columns += effects.cpu().split(len(batch))
     with replace(model, {EMBED_SITE: values[EMBED_SITE]}):
         without_input = model.last_logits(batch.clean, batch.mask, batch.last)
     return PairScores(
         nodes=torch.stack(columns, dim=1),
-        input=(clean - metric(without_input, batch).float()).cpu(),
+        input=(clean - measured(metric, without_input, batch)).cpu(),
     )

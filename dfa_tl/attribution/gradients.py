@@ -22,7 +22,7 @@ from dfa_tl.models.interventions import HookFunction, hooked
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import EMBED_SITE, NodeSet, head_site, mlp_site, node_sites
 from dfa_tl.tasks.batches import PairBatch
-from dfa_tl.tasks.metrics import Metric
+from dfa_tl.tasks.metrics import Metric, measured
 
 Delta = Callable[[str, Tensor], Tensor]
 """From a site and its activation in this run to the difference its gradient is contracted with."""
@@ -110,7 +110,7 @@ def contracted_gradients(
     with hooked(model, {EMBED_SITE: embed, **{site: watching(site) for site in sites}}):
         prompts = batch.clean if tokens is None else tokens
         logits = model.last_logits(prompts, batch.mask, batch.last)
-        metric_gradient(metric(logits, batch), leaf[0], metric)
+        metric_gradient(measured(metric, logits, batch), leaf[0], metric)
     silent = [site for site in (EMBED_SITE, *sites) if site not in scores]
     if silent:
         raise HookError(f"no gradient reached {silent[0]} of {model.name}; its score is unknown")

@@ -26,7 +26,7 @@ from dfa_tl.models.interventions import capture, hooked
 from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
 from dfa_tl.tasks.batches import PairBatch
-from dfa_tl.tasks.metrics import Metric
+from dfa_tl.tasks.metrics import Metric, measured
 
 
 def nap_ig_activations(
@@ -51,7 +51,7 @@ def nap_ig_activations(
             activation.requires_grad_(True)
             with hooked(model, {site: lambda _, value=activation: value}):
                 logits = model.last_logits(batch.clean, batch.mask, batch.last, resume)
-            gradient = metric_gradient(metric(logits, batch), activation, metric)
+            gradient = metric_gradient(measured(metric, logits, batch), activation, metric)
             totals[site] = totals[site] + contract(gradient, differences[site])
 
     add_steps(EMBED_SITE, None)

@@ -1,7 +1,7 @@
 """`dfa-tl`: the package from a shell.
 
 Exit codes: 0 done; 1 an error, in one line; 2 wrong usage; 3 a study that finished, but with failed
-jobs.
+jobs; 130 interrupted with Ctrl-C.
 """
 
 from dfa_tl.cli import report, single, study, transfer

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dfa_tl.cli.app import Device, command, load
+from dfa_tl.cli.app import Device, Quiet, command, load
+from dfa_tl.cli.output import check_file
 from dfa_tl.errors import DFAError
 from dfa_tl.models.loading import BUNDLED
 from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
@@ -31,6 +32,7 @@ def report(
         ),
     ] = None,
     device: Device = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write a study as one HTML file that needs no network.
 
@@ -38,11 +40,13 @@ def report(
       dfa-tl report runs/llama
       dfa-tl report runs/llama --out llama.html --attention --device cuda
     """
+    file = out or folder / "report.html"
+    check_file(file)
     results = StudyResults.load(folder)
     pair = results.config.pairs[0]
     is_bundled = {pair.source, pair.target} <= set(BUNDLED)
     shown = _attention(results, device) if (is_bundled if attention is None else attention) else {}
-    typer.echo(results.report(out or folder / "report.html", attention=shown))
+    typer.echo(results.report(file, attention=shown))
 
 
 def _attention(results: StudyResults, device: str | None) -> dict[str, AttentionPatterns]:

@@ -26,12 +26,14 @@ from dfa_tl.cli.app import (
     command,
     load,
 )
+from dfa_tl.cli.output import check_file
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import cpr_interval
 from dfa_tl.files import write_aside
 from dfa_tl.models.loading import BUNDLED, load_model
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import check_choice
 from dfa_tl.study.config import GRIDS
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.metrics import METRICS
@@ -40,8 +42,12 @@ from dfa_tl.tasks.registry import load_task
 
 
 @command
-def models() -> None:
-    """List the bundled models; folders and hub names work everywhere they do."""
+def models(quiet: Quiet = False) -> None:
+    """List the bundled models; folders and hub names work everywhere they do.
+
+    Examples:
+      dfa-tl models --quiet
+    """
     for name in BUNDLED:
         model = load_model(name)
         typer.echo(f"{name}: {model.nodes}")
@@ -49,7 +55,11 @@ def models() -> None:
 
 @command
 def tasks() -> None:
-    """List the tasks that have a name; a folder with train.csv and test.csv is one of your own."""
+    """List the tasks that have a name; a folder with train.csv and test.csv is one of your own.
+
+    Examples:
+      dfa-tl tasks
+    """
     for name in TASKS:
         pair = load_task(name, n=1).pairs[0]
         typer.echo(f"{name}\n  clean    {pair.clean}{pair.answer}")
@@ -79,6 +89,7 @@ def attribute(
       dfa-tl attribute --model toy-small --task ioi --out source/ioi.safetensors
       dfa-tl attribute --model gpt2-small --task ./greater_than --out greater_than.safetensors
     """
+    check_file(out)
     scores = attribute_scores(
         load(model, device, dtype),
         load_task(task, n=pairs, seed=seed),
@@ -111,6 +122,8 @@ def align(
       dfa-tl align --target toy-large --scores mcqa.safetensors --scores arc_easy.safetensors \
         --set epochs=3 --out alignment.safetensors
     """
+    check_file(out)
+    settled = alignment_config(config, settings, seed)
     of_task = {}
     for path in scores:
         loaded = NodeScores.load(path)
@@ -121,7 +134,7 @@ def align(
         of_task,
         load(target, device, dtype),
         {task: load_task(task, n=pairs, seed=seed) for task in of_task},
-        alignment_config(config, settings, seed),
+        settled,
         progress=not quiet,
     )
     alignment.save(out)
@@ -156,9 +169,10 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
-    for name, given, known in (("grid", grid, GRIDS), ("metric", metric, METRICS)):
-        if given not in known:
-            raise ConfigError(f"{name}={given!r}: choose one of {', '.join(known)}")
+    if out is not None:
+        check_file(out)
+    check_choice("grid", grid, GRIDS)
+    check_choice("metric", metric, METRICS)
     vectors = {str(path): NodeScores.load(path) for path in scores}
     if alignment is not None:
         mapping = Alignment.load(alignment)

@@ -27,6 +27,7 @@ from dfa_tl.cli.app import (
     command,
     load,
 )
+from dfa_tl.cli.output import check_folder
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import cpr_interval
@@ -68,6 +69,7 @@ def transfer(
       dfa-tl transfer --source llama3-1b --target llama3-3b --task ./greater_than \
         --train mib/ioi --train mib/mcqa --out out/greater_than
     """
+    check_folder(out)
     settled = alignment_config(config, settings, seed)
     known_tasks = MIB_TASKS if task.startswith("mib/") else TASKS
     others = {

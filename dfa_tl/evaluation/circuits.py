@@ -56,11 +56,11 @@ def circuits_of(
     check_protocol(protocol)
     with_input = protocol == "mib"
     values = scores.values
-    scored = torch.ones(len(values), dtype=torch.bool)
+    scored = torch.ones_like(values, dtype=torch.bool)
     scored[[scores.nodes.index(name) for name in scores.unscored]] = False
     if with_input:
-        values = torch.cat([torch.tensor([scores.input or 0.0]), values])
-        scored = torch.cat([torch.tensor([True]), scored])
+        values = torch.cat([values.new_tensor([scores.input or 0.0]), values])
+        scored = torch.cat([scored.new_tensor([True]), scored])
     if absolute:
         values = values.abs()
     order = values.masked_fill(~scored, -torch.inf).sort(descending=True, stable=True).indices
@@ -69,4 +69,4 @@ def circuits_of(
         kept[row, order[: int(k * int(scored.sum()))]] = True
     if with_input:
         return Circuits(kept=kept[:, 1:], connected=kept[:, 0])
-    return Circuits(kept=kept, connected=torch.ones(len(ks), dtype=torch.bool))
+    return Circuits(kept=kept, connected=kept.new_ones(len(ks)))

@@ -14,8 +14,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from dfa_tl import display
-from dfa_tl.errors import NumericsError
-from dfa_tl.evaluation.grids import cmd, cpr, floor
+from dfa_tl.errors import ConfigError, NumericsError
+from dfa_tl.evaluation.grids import check_grid, cmd, cpr, floor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,9 @@ class FaithfulnessCurve:
         provenance: Where scores and pairs came from.
 
     Raises:
-        NumericsError: m(clean) equals m(corrupt), so that f is undefined.
+        ConfigError: a grid that does not rise within [0, 1], or arrays of shapes that do not fit
+            together.
+        NumericsError: a value is not finite; or m(clean) equals m(corrupt), so that f is undefined.
     """
 
     ks: tuple[float, ...]
@@ -46,6 +48,8 @@ class FaithfulnessCurve:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ks", check_grid(self.ks))
+        self._check_values()
         clean, corrupt = self.clean.mean(), self.corrupt.mean()
         # One part in a million of the metric's own size is rounding, not a difference.
         if not abs(clean - corrupt) > 1e-6 * (abs(self.clean).mean() + abs(self.corrupt).mean()):
@@ -54,6 +58,21 @@ class FaithfulnessCurve:
                 "faithfulness is undefined: the model does not tell the prompts of these pairs "
                 "apart. Use other pairs, another metric, or a model that solves the task"
             )
+
+    def _check_values(self) -> None:
+        k, n = len(self.ks), self.clean.size
+        shapes = {"n_kept": (len(self.n_kept),)}
+        shapes |= {name: getattr(self, name).shape for name in ("pair_values", "clean", "corrupt")}
+        if n == 0 or shapes != {
+            "n_kept": (k,), "pair_values": (k, n), "clean": (n,), "corrupt": (n,),
+        }:  # fmt: skip
+            raise ConfigError(
+                f"a curve of {k} proportions needs {k} sizes, {k} values of each pair, and one of "
+                f"each pair in the clean and corrupt run, of one pair at least; got shapes {shapes}"
+            )
+        for name in ("pair_values", "clean", "corrupt"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise NumericsError(f"{name} of a curve must be finite")
 
     @property
     def faithfulness(self) -> Float[np.ndarray, " k"]:

@@ -12,6 +12,7 @@ residual stream that the one before it left there. Memory: no graph; one residua
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -28,11 +29,13 @@ from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture, interpolate, site_weights
-from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
+from dfa_tl.models.wrapper import NodeModel, Resume, check_node_model, residual_site
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.batches import PairBatch
-from dfa_tl.tasks.metrics import Metric, logit_diff
+from dfa_tl.tasks.metrics import Metric, logit_diff, measured
 from dfa_tl.tasks.pairs import PairDataset
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -64,9 +67,17 @@ def evaluate(
 
     Raises:
         ScoresError: the scores belong to another model's nodes.
-        ConfigError: unknown protocol or ablation, or a grid that does not rise within [0, 1].
+        ConfigError: unknown protocol or ablation, a grid that does not rise within [0, 1], a batch
+            size that is no whole number from 1, or a metric that does not give one number per pair.
         DataError: no pairs, or pairs that this model's tokenizer makes unusable.
         NumericsError: m(clean) equals m(corrupt), or the metric is not finite.
+
+    Example:
+        >>> model = load_model("toy-small")
+        >>> gold = attribute(model, load_task("ioi", n=16))
+        >>> curve = evaluate(model, load_task("ioi", split="test", n=16), gold)
+        >>> print(f"CPR {curve.cpr:.2f}, floor {curve.floor:.2f}")
+        CPR 0.79, floor 0.25
     """
     curves = evaluate_many(
         model,
@@ -104,11 +115,12 @@ def evaluate_many(
     Returns:
         `curves[scores_name][metric_name]`.
     """
+    check_node_model(model)
     check_protocol(protocol)
     check_ablation(ablation)
     grid = check_grid(ks)
-    measured = {"logit_diff": logit_diff} if metrics is None else dict(metrics)
-    if not scores or not measured:
+    wanted = {"logit_diff": logit_diff} if metrics is None else dict(metrics)
+    if not scores or not wanted:
         raise ConfigError("nothing to evaluate: give at least one score vector and one metric")
     for vector in scores.values():
         check_nodes(vector, model.nodes, model.name)
@@ -118,12 +130,12 @@ def evaluate_many(
         for name, vector in scores.items()
     }
     kept, lookup = _distinct(circuits)
-    values = np.full((len(measured), len(kept) + 2, len(pairs)), np.nan)
+    values = np.full((len(wanted), len(kept) + 2, len(pairs)), np.nan)
     halving = Halving()
 
     def measure(batch: PairBatch) -> Float[Tensor, "metric run batch"]:
         runs = [
-            torch.stack([metric(logits, whole).float().cpu() for metric in measured.values()])
+            torch.stack([measured(metric, logits, whole).cpu() for metric in wanted.values()])
             for logits, whole in _runs(model, batch, kept, ablated)
         ]
         return torch.stack(runs, dim=1)
@@ -145,6 +157,16 @@ def evaluate_many(
                     )
                 values[:, :, part.index.numpy()] = result.numpy()
     corrupt, clean, *_ = range(len(kept) + 2)
+    for row, function in enumerate(wanted.values()):
+        if values[row, clean].mean() < values[row, corrupt].mean():
+            logger.warning(
+                "%s on %r is lower on clean than on corrupt prompts: %s cannot do the task, or the "
+                "answers are swapped, and faithfulness rewards what supports the wrong answer. See "
+                "PairDataset.report",
+                getattr(function, "__name__", "the metric"),
+                data.name,
+                model.name,
+            )
     return {
         name: {
             metric_name: FaithfulnessCurve(
@@ -170,7 +192,7 @@ def evaluate_many(
                     "scores": dict(scores[name].provenance),
                 },
             )
-            for row, (metric_name, function) in enumerate(measured.items())
+            for row, (metric_name, function) in enumerate(wanted.items())
         }
         for name in scores
     }

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.integrate import trapezoid
 
+from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 
 MIB_KS: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -25,7 +26,12 @@ LINEAR_KS: tuple[float, ...] = tuple(step / 20 for step in range(21))
 
 def check_grid(ks: Sequence[float]) -> tuple[float, ...]:
     """The grid as a tuple; `ConfigError` unless it rises within [0, 1] and has two points."""
-    grid = tuple(float(k) for k in ks)
+    try:
+        grid = tuple(float(k) for k in ks)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"ks must be at least two rising proportions in [0, 1], got {shown(ks)}"
+        ) from error
     rises = all(low < high for low, high in pairwise(grid))
     if len(grid) < 2 or not rises or grid[0] < 0 or grid[-1] > 1:
         raise ConfigError(f"ks must be at least two rising proportions in [0, 1], got {grid}")

@@ -31,11 +31,11 @@ from dfa_tl.files import readable, write_aside
 from dfa_tl.formats.mib_graph import Graph
 from dfa_tl.formats.mib_json import from_json, to_json
 from dfa_tl.formats.mib_tensors import from_tensors, to_tensors
+from dfa_tl.model_names import SHORT_NAMES
 
 SUFFIXES = (".json", ".pt")
 STEM = "importances"
 MODELS = {
-    "gpt2-small": "gpt2",
     "Qwen2.5-0.5B": "qwen2.5",
     "gemma-2-2b": "gemma2",
     "Llama-3.1-8B": "llama3",
@@ -48,18 +48,22 @@ def submission_file(folder: str | Path, task: str, model: str, suffix: str = ".j
 
     Args:
         folder: The submission.
-        task: The task's name, ours (`arc_easy`) or the benchmark's (`arc-easy`).
-        model: The model's name, with or without its owner.
+        task: The task's name, ours (`arc_easy`, `mib/arc_easy`) or the benchmark's (`arc-easy`).
+        model: The model's short name (`llama3-8b`), or its hub name with or without the owner.
         suffix: `.json` or `.pt`.
 
     Raises:
         ConfigError: another suffix, or names that do not make a folder's.
     """
-    last = model.rpartition("/")[2]
-    names = task.replace("_", "-"), MODELS.get(last, last.replace("_", "-"))
+    last = SHORT_NAMES.get(model, model).rpartition("/")[2]
+    task = task.removeprefix("mib/").replace("_", "-")
+    names = task, MODELS.get(last, last.replace("_", "-"))
     for name in names:
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise ConfigError(f"{name!r} cannot be part of a folder's name: letters, digits, .-")
+            raise ConfigError(
+                f"{name!r} cannot be part of a folder's name (letters, digits, .-): give the path "
+                "of a .json or .pt file"
+            )
     file = Path(folder) / "_".join(names) / f"{STEM}{suffix}"
     _check_suffix(file)
     return file

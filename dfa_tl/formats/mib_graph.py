@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dfa_tl.display import shown
 from dfa_tl.errors import FileFormatError
 from dfa_tl.files import node_set, whole
 from dfa_tl.nodes import NodeSet
@@ -84,7 +85,7 @@ def require(content: Mapping[str, Any], keys: Sequence[str], what: str) -> None:
     """Raise `FileFormatError` unless all `keys` are there."""
     missing = [key for key in keys if key not in content]
     if missing:
-        has = ", ".join(map(str, list(content)[:10])) or "nothing"
+        has = ", ".join(map(shown, list(content)[:10])) or "nothing"
         raise FileFormatError(f"{what} lacks {', '.join(missing)}; it has {has}")
 
 
@@ -93,7 +94,9 @@ def checked_cfg(content: object) -> tuple[NodeSet, Mapping[str, Any]]:
     cfg = table(content, "cfg")
     require(cfg, ("n_layers", "n_heads", "parallel_attn_mlp", "d_model"), "cfg")
     if not isinstance(cfg["parallel_attn_mlp"], bool):
-        raise FileFormatError(f"parallel_attn_mlp must be true or false in cfg, got {dict(cfg)}")
+        raise FileFormatError(
+            f"parallel_attn_mlp must be true or false in cfg, got {shown(cfg['parallel_attn_mlp'])}"
+        )
     whole(cfg["d_model"], "d_model")
     return node_set(cfg["n_layers"], cfg["n_heads"]), cfg
 
@@ -106,7 +109,7 @@ def check_names(found: Sequence[str], nodes: NodeSet) -> None:
     for problem, names in (("missing", missing), ("unknown", unknown)):
         if names:
             raise FileFormatError(
-                f"{len(names)} nodes are {problem}, among them {min(names)!r}; its cfg says "
+                f"{len(names)} nodes are {problem}, among them {shown(min(names))}; its cfg says "
                 f"{nodes}, and the input"
             )
 
@@ -121,7 +124,7 @@ def checked_graph(nodes: NodeSet, cfg: Mapping[str, Any], scores: Sequence[objec
     for name, score in zip(scored_names(nodes), scores, strict=True):
         if not isinstance(score, (int, float)) or isinstance(score, bool) or abs(score) > 1e38:
             raise FileFormatError(
-                f"the score of {name} must be a finite number, or NaN for none; got {score!r:.40}"
+                f"the score of {name} must be a finite number, or NaN for none; got {shown(score)}"
             )
         numbers.append(float(score))
     if all(map(math.isnan, numbers)):

@@ -78,7 +78,7 @@ class AblatedValues:
         width = pairs.clean.shape[1]
         totals: dict[str, Tensor] = {}
         halving = Halving()
-        counts = torch.zeros(width)
+        counts = torch.zeros(width, dtype=torch.float32)
         for rows in pairs.row_batches(batch_size):
             whole = pairs.select(rows, self.model.device)
             for batch, sums in halving(whole, self._position_sums):

@@ -1,30 +1,99 @@
 """Run a model without changing it.
 
 Inside `unchanged(module)` every submodule is in eval mode and no parameter requires a gradient;
-on the way out, also after an exception or Ctrl-C, every flag is as it was. Gradients are enabled
-and inference mode is off, whatever the caller's context. One thread at a time works on a model:
-others wait their turn.
+on the way out, also after an exception or Ctrl-C, every flag is as it was and no hook of this
+package is left. Gradients are enabled, and inference mode, autocast and a default device are off,
+whatever the caller's context: the numbers are those of the model's own dtype. One thread at a time
+works on a model: others wait their turn.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from dfa_tl.errors import ModelError
-
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()  # type: ignore[type-arg]
-_locks_lock = threading.Lock()
+from dfa_tl.models.state import ModelState
 
 
-def _lock_of(module: nn.Module) -> threading.RLock:  # type: ignore[valid-type]
-    with _locks_lock:
-        return _locks.setdefault(module, threading.RLock())
+class _Turn:
+    """Whose turn it is on one model.
+
+    Attributes:
+        lock: Held by the thread that works on the model.
+        thread: The thread inside `unchanged`.
+        state: What it will put back; a call inside a call has nothing to add to it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.thread: int | None = None
+        self.state: ModelState | None = None
+
+
+_turns: WeakKeyDictionary[nn.Module, _Turn] = WeakKeyDictionary()
+_turns_lock = threading.Lock()
+
+
+def _turn_of(module: nn.Module) -> _Turn:
+    with _turns_lock:
+        return _turns.setdefault(module, _Turn())
+
+
+def _after_fork() -> None:
+    """In a child process: the threads whose turn it was are not there any more."""
+    global _turns_lock
+    _turns_lock = threading.Lock()
+    for turn in list(_turns.values()):
+        if turn.thread != threading.get_ident():
+            turn.lock = threading.RLock()
+            if turn.state is not None:
+                turn.state.put_back()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def one_at_a_time(module: nn.Module) -> Iterator[None]:
+    """Wait for this thread's turn on a model; inside, no default device is the caller's."""
+    with _turn_of(module).lock, _without_default_device():
+        yield
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Eval mode and frozen parameters inside; everything restored outside.
+
+    Raises:
+        ModelError: weights that were made in inference mode.
+    """
+    turn = _turn_of(module)
+    with turn.lock, torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        modules = _all_modules(module)
+        stack.enter_context(_without_default_device())
+        stack.enter_context(_without_autocast(modules))
+        if turn.state is not None and turn.state.noted:
+            yield
+            return
+        _check_no_inference_tensors(modules)
+        state = ModelState(modules)
+        try:
+            try:
+                turn.thread, turn.state = threading.get_ident(), state
+                state.freeze()
+                yield
+            finally:
+                state.put_back()
+        finally:  # Ctrl-C may have come on the way to the line above
+            state.put_back()
 
 
 def _all_modules(module: nn.Module) -> list[nn.Module]:
@@ -46,29 +115,19 @@ def _check_no_inference_tensors(modules: list[nn.Module]) -> None:
 
 
 @contextmanager
-def unchanged(module: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen parameters inside; every flag restored outside.
+def _without_default_device() -> Iterator[None]:
+    if torch.get_default_device().type == "cpu":
+        yield
+        return
+    with torch.device("cpu"):
+        yield
 
-    Raises:
-        ModelError: weights that were made in inference mode.
-    """
-    with _lock_of(module), torch.inference_mode(False), torch.enable_grad():
-        modules = _all_modules(module)
-        _check_no_inference_tensors(modules)
-        training = [m for m in modules if m.training]
-        trainable = list(
-            {
-                id(p): p for m in modules for p in m.parameters(recurse=False) if p.requires_grad
-            }.values()
-        )
-        try:
-            for m in training:
-                m.training = False
-            for p in trainable:
-                p.requires_grad_(False)
-            yield
-        finally:
-            for m in training:
-                m.training = True
-            for p in trainable:
-                p.requires_grad_(True)
+
+@contextmanager
+def _without_autocast(modules: list[nn.Module]) -> Iterator[None]:
+    kinds = {p.device.type for m in modules for p in m.parameters(recurse=False)} | {"cpu"}
+    with ExitStack() as stack:
+        for kind in sorted(filter(torch.amp.is_autocast_available, kinds)):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield

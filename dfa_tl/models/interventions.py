@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.errors import HookError
+from dfa_tl.models.state import remove_hook
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import NodeSet, head_site, mlp_site
 
@@ -62,8 +63,7 @@ def hooked(model: NodeModel, functions: Mapping[str, HookFunction]) -> Iterator[
             )
     finally:
         for point, handle in handles:
-            handle.hook.remove()
-            point.fwd_hooks.remove(handle)
+            remove_hook(point, handle)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from transformer_lens.model_bridge.sources.transformers import (
 from transformers import AutoConfig
 
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
+from dfa_tl.model_names import SHORT_NAMES
 from dfa_tl.models.folder import check_folder
 from dfa_tl.models.hub import first_line, hub_folder
-from dfa_tl.models.names import SHORT_NAMES
 from dfa_tl.models.placement import DeviceMap, Placement
 from dfa_tl.models.tokenizer import saved_tokenizer
 from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
@@ -44,7 +44,7 @@ def load_model(
 
     Args:
         model: `toy-small` or `toy-large` (bundled, no network); a short name of
-            `dfa_tl.models.names`, such as `llama3-1b`; a hub name, such as
+            `dfa_tl.model_names`, such as `llama3-1b`; a hub name, such as
             `meta-llama/Llama-3.2-1B`; a folder with a Hugging Face model and its tokenizer; or a
             live `HookedTransformer` / `TransformerBridge`, which is wrapped as it is.
         device: Where to load it (default: a GPU when there is one, else the CPU).
@@ -65,6 +65,11 @@ def load_model(
             model.
         ConfigError: a dtype, device or device map that cannot be used here.
         FileFormatError: weights, settings or a tokenizer that are truncated or altered.
+
+    Example:
+        >>> model = load_model("toy-small")
+        >>> len(model.nodes), model.nodes[0].name, model.nodes[-1].name
+        (15, 'a0.h0', 'm2')
     """
     placement = Placement(dtype=dtype, device=device, device_map=device_map)
     if isinstance(model, (nn.Module, NodeModel)):

@@ -18,8 +18,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dfa_tl.errors import DataError, ModelError
-from dfa_tl.models.guard import unchanged
+from dfa_tl.errors import ConfigError, DataError, ModelError
+from dfa_tl.models.guard import one_at_a_time, unchanged
+from dfa_tl.models.state import remove_hook
 from dfa_tl.models.supported import hook_points_of, nodes_of
 from dfa_tl.models.tokenizer import has_bos
 from dfa_tl.nodes import EMBED_SITE, node_sites
@@ -99,6 +100,11 @@ class NodeModel:
         """How many tokens the model knows."""
         return int(self.tl.cfg.d_vocab)
 
+    @property
+    def context_length(self) -> int:
+        """How many tokens the model takes."""
+        return int(self.tl.cfg.n_ctx)
+
     def token_texts(self, tokens: Int[Tensor, " pos"]) -> list[str]:
         """Each token as text; as its number where the model has no tokenizer."""
         if self.tl.tokenizer is None:
@@ -133,8 +139,10 @@ class NodeModel:
             ModelError: the model has no tokenizer.
         """
         tokens = self._tokens(prompt)
-        if len(tokens) > self.tl.cfg.n_ctx:
-            raise DataError(f"{len(tokens)} tokens; {self.name} takes {self.tl.cfg.n_ctx} at most")
+        if len(tokens) > self.context_length:
+            raise DataError(
+                f"{len(tokens)} tokens; {self.name} takes {self.context_length} at most"
+            )
         return tokens
 
     def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
@@ -148,7 +156,13 @@ class NodeModel:
             )
         if not has_bos(self.tl.tokenizer):
             options["prepend_bos"] = False
-        return self.tl.to_tokens(text, truncate=False, **options)[0].cpu()
+        with one_at_a_time(self.tl):
+            # A HookedTransformer changes its default while it tokenises.
+            default = self.tl.cfg.default_prepend_bos
+            try:
+                return self.tl.to_tokens(text, truncate=False, **options)[0].cpu()
+            finally:
+                self.tl.cfg.default_prepend_bos = default
 
     def last_logits(
         self,
@@ -195,17 +209,17 @@ class NodeModel:
 
     @contextmanager
     def _resumed(self, resume: Resume) -> Iterator[None]:
-        """Skip the blocks below `resume.layer`: each returns the given residual at once.
+        """Put the residual in where `resume.layer` starts, and skip the blocks below.
 
-        Blocks that return more than the residual cannot be skipped: then all run, and the residual
-        is put in where the layer starts.
+        The residual is one seen after all other hooks, so it goes in after them too: a hook of the
+        user's that steers it is not applied a second time. Skipped blocks return it at once; blocks
+        that return more than the residual cannot be skipped, and run.
         """
+        if self._block_output is None:
+            raise ModelError(f"run {self.name} from the embedding once before resuming a run")
         with ExitStack() as stack:
-            if self._block_output is None:
-                raise ModelError(f"run {self.name} from the embedding once before resuming a run")
-            if self._block_output == "other":
-                stack.enter_context(self._residual_put_in(resume))
-            else:
+            stack.enter_context(self._residual_put_in(resume))
+            if self._block_output != "other":
                 output = (resume.residual,) if self._block_output == "tuple" else resume.residual
                 for layer in range(resume.layer):
                     block = self.tl.blocks[layer]
@@ -220,8 +234,7 @@ class NodeModel:
         try:
             yield
         finally:
-            handle.hook.remove()
-            point.fwd_hooks.remove(handle)
+            remove_hook(point, handle)
 
     @contextmanager
     def _block_output_seen(self) -> Iterator[None]:
@@ -270,6 +283,15 @@ class NodeModel:
         return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device})"
 
 
+def check_node_model(model: object) -> None:
+    """Raise `ConfigError` for what is not a `NodeModel`, such as a bare TransformerLens model."""
+    if not isinstance(model, NodeModel):
+        raise ConfigError(
+            f"expected a NodeModel, got a {type(model).__name__}: load_model(...) makes one of a "
+            "name, of a folder, and of a live TransformerLens model"
+        )
+
+
 @contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     # Through __dict__: a forward that somebody set on the instance is put back as it was.
@@ -280,6 +302,6 @@ def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterato
         yield
     finally:
         if before is None:
-            del own["forward"]
+            own.pop("forward", None)
         else:
             own["forward"] = before

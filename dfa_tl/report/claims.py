@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from dfa_tl.report.contrasts import Contrast, contrasts, rows_of
+from dfa_tl.report.limits import Statement, limits
 from dfa_tl.report.words import counted, listed, sentence
 
 if TYPE_CHECKING:
@@ -25,15 +25,6 @@ REGIMES = ("zero-shot", "near-distribution", "in-distribution", "all")
 
 SHOWN = ("gold", "target_only", "uniform_s", "depth_mean", "random_W")
 """The comparisons of the first screen."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A sentence of the first screen: a label, what is set in bold, and the rest."""
-
-    label: str
-    lead: str
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,33 +57,44 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
     config = results.config
     pair, method = config.pairs[0], config.methods[0]
     regime = regime_of(config)
+    unbounded = results.unbounded_tasks(pair.name) if results.evaluations else set()
+    ways = rows_of(tables.get("effect_by_way"), config, pair.name, method)
     rows = _main_rows(results, pair.name, method) if results.evaluations else pd.DataFrame()
     found = contrasts(tables, config, pair.name, method)
     measured = rows["regime"].unique().tolist() if len(rows) else []
-    if regime not in measured:
-        nothing = Statement(
-            "Claim",
-            "Nothing can be claimed yet.",
-            f"Measured so far: {listed(measured or ['nothing'])}; not {regime}.",
+    bounded = rows[~rows["test_task"].isin(unbounded)] if len(rows) else rows
+    if regime not in measured or regime not in set(bounded["regime"]):
+        why = (
+            f"On {listed(sorted(unbounded))} the clean and the corrupt metric cannot be told apart."
+            if unbounded
+            else f"Measured so far: {listed(measured or ['nothing'])}; not {regime}."
         )
-        return Headline(pair, method, regime, (nothing, _limits(results, found, tables)))
+        nothing = Statement("Claim", "Nothing can be claimed yet.", why)
+        return Headline(pair, method, regime, (nothing, limits(results, found, tables)))
     return Headline(
         pair,
         method,
         regime,
         (
-            _claim(rows, regime, pair),
+            _claim(bounded, regime, pair, unbounded, config),
             _interval(found.get("uniform_s"), regime, config),
             _controls(found, tables, regime, config, method),
-            _limits(results, found, tables),
+            limits(results, found, tables, ways),
         ),
         tuple(found[name] for name in SHOWN if name in found),
     )
 
 
 def regime_of(config: StudyConfig) -> str:
-    """The regime that a report is about."""
-    return next((name for name in REGIMES if name in config.regimes), config.regimes[0])
+    """The regime that a report is about: the first that the study's tasks allow."""
+    possible = [
+        name
+        for name in REGIMES
+        if name in config.regimes
+        and (name != "zero-shot" or len(config.tasks) > 1)
+        and (name != "near-distribution" or any(config.related.values()))
+    ]
+    return possible[0] if possible else config.regimes[0]
 
 
 def _main_rows(results: StudyResults, pair: str, method: str) -> Any:
@@ -102,7 +104,9 @@ def _main_rows(results: StudyResults, pair: str, method: str) -> Any:
     return rows[rows["variant"].isin(["", next(iter(results.config.variants))])]
 
 
-def _claim(rows: Any, regime: str, pair: PairSpec) -> Statement:
+def _claim(
+    rows: Any, regime: str, pair: PairSpec, unbounded: set[str], config: StudyConfig
+) -> Statement:
     # Of the tasks that the regime was measured on; a partial study may have fewer than it plans.
     tasks = rows[rows["regime"] == regime]["test_task"].unique()
     by_task = rows[rows["test_task"].isin(tasks)].groupby(["regime", "test_task"])["cpr"].mean()
@@ -116,11 +120,26 @@ def _claim(rows: Any, regime: str, pair: PairSpec) -> Statement:
         "in-distribution": "W was trained on the test task",
         "all": "W was trained on all tasks, the test task among them",
     }.get(regime, "W was trained on one task")
+    if unbounded:
+        others.append(
+            f"left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot "
+            "be told apart"
+        )
     return Statement(
         "Claim",
         f"{regime[0].upper()}{regime[1:]} circuits reach CPR {means[regime]:.2f}{gold}.",
         f"Mean of {counted(len(tasks), 'task')}, carried over from {pair.source} to "
-        f"{pair.target}; {trained}. {sentence(', '.join(others))}",
+        f"{pair.target} from {config.methods[0]} scores; {trained}. "
+        f"{sentence(', '.join(others))} {_measured(config)}",
+    )
+
+
+def _measured(config: StudyConfig) -> str:
+    """How the headline is measured."""
+    settings = next(iter(config.variants))
+    return (
+        f"Measured with protocol {config.protocols[0]}, {config.rankings[0]} ranking, the "
+        f"{config.grids[0]} grid and metric {config.metrics[0]}; settings of W: {settings}."
     )
 
 
@@ -132,6 +151,7 @@ def _interval(contrast: Contrast | None, regime: str, config: StudyConfig) -> St
             "The study has no measured uniform-s control.",
         )
     over = "tasks" if contrast.tasks_low is not None else "the test pairs of one task"
+    saw = "" if regime == "zero-shot" else ", trained on the same tasks"
     so = {
         "above": "lies above zero: the source helps",
         "below": "lies below zero: the source does harm",
@@ -139,8 +159,8 @@ def _interval(contrast: Contrast | None, regime: str, config: StudyConfig) -> St
     }[contrast.verdict]
     return Statement(
         "Interval",
-        f"{regime[0].upper()}{regime[1:]} minus uniform s (no source): {contrast.text}.",
-        f"The {config.level:.0%} interval, over {over}, {so}. {_by_task(contrast)}".strip(),
+        f"{regime[0].upper()}{regime[1:]} minus uniform s (no source{saw}): {contrast.text}.",
+        f"The {100 * config.level:g}% interval, over {over}, {so}. {_by_task(contrast)}".strip(),
     )
 
 
@@ -198,53 +218,3 @@ def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
     if never := [task for task, own in needed.items() if own is None]:
         parts.append(f"more than were tried on {listed(never)}")
     return f"To match {regime}, direct attribution needs target pairs: {'; '.join(parts)}."
-
-
-def _limits(
-    results: StudyResults, found: Mapping[str, Contrast], tables: Mapping[str, pd.DataFrame]
-) -> Statement:
-    config = results.config
-    scope = (
-        f"{counted(len(config.pairs), 'pair')} of models, {counted(len(config.tasks), 'task')}, "
-        f"{counted(len(config.seeds), 'seed')}, {counted(config.test_pairs, 'test pair')} per task."
-    )
-    return Statement("Limits", scope, f"{_bearing(found)} {_others(config, tables)}".strip())
-
-
-def _bearing(found: Mapping[str, Contrast]) -> str:
-    if not found:
-        return "There are no intervals yet."
-    first = next(iter(found.values()))
-    if first.tasks_low is None:
-        return "With one task nothing is known of others, and nothing of other models."
-    return (
-        f"An interval over tasks rests on {counted(first.n_tasks, 'number')} and bears on "
-        "tasks like these, not on other models."
-    )
-
-
-def _others(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Whether the other pairs, methods and settings of the study say the same of uniform s."""
-    pairs = [pair.name for pair in config.pairs]
-    varied = {"pair": pairs, "method": config.methods, "settings": tuple(config.variants)}
-    verdicts = []
-    for combination in list(product(*varied.values()))[1:]:
-        found = contrasts(tables, config, *combination).get("uniform_s")
-        if found is not None:
-            verdicts.append(found.verdict)
-    if not verdicts:
-        return ""
-    names = listed(name for name, values in varied.items() if len(values) > 1)
-    counts = "; ".join(
-        f"{words} in {verdicts.count(verdict)}"
-        for verdict, words in (
-            ("above", "lies above zero"),
-            ("includes zero", "includes zero"),
-            ("below", "lies below zero"),
-        )
-        if verdict in verdicts
-    )
-    return (
-        f"Of {len(verdicts)} further {'choices' if len(verdicts) > 1 else 'choice'} of {names}, "
-        f"the interval against uniform s {counts}."
-    )

@@ -6,7 +6,7 @@ what counts for a task that was not tried; and over test pairs, which holds for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 MEANING: Mapping[str, str] = {
     "gold": "circuits attributed on the target itself",
-    "uniform_s": "trained in the same way, but from a source that says nothing",
+    "uniform_s": "trained in the same way on the same tasks, but from a source that says nothing",
     "target_only": "a mask trained on the target and the test task, without a source",
     "random_W": "carried over by an untrained random W",
+    "untrained_W": "carried over by W as it is before training",
     "depth_mean": "each node gets the mean score of the source's nodes at its relative depth",
     "scrambled_s": "the source's scores in a random order",
     "permuted_W": "the trained W with its target nodes in a random order",
@@ -41,7 +42,8 @@ class Contrast:
         low, high: Limits over test pairs, tasks as they are.
         tasks_low, tasks_high: Limits over tasks; None with fewer than two tasks.
         n_tasks: How many tasks the mean is over.
-        better, worse, unclear: Tasks by where the interval over test pairs lies.
+        better, worse, unclear: Tasks by the sign of the difference where its p-value, adjusted by
+            Holm, rejects no difference at the study's level; unclear where it does not.
     """
 
     against: str
@@ -103,11 +105,18 @@ def contrasts(
                 for name in ("tasks low", "tasks high")
             ),
             n_tasks=int(row["tasks"]),
-            better=tuple(one["task"] for one in effect if one["low"] > 0),
-            worse=tuple(one["task"] for one in effect if one["high"] < 0),
-            unclear=tuple(one["task"] for one in effect if one["low"] <= 0 <= one["high"]),
+            **_by_task(effect, 1 - config.level),
         )
     return found
+
+
+def _by_task(effect: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, tuple[str, ...]]:
+    told = [one for one in effect if one["p (Holm)"] <= alpha]
+    return {
+        "better": tuple(one["task"] for one in told if one["difference"] > 0),
+        "worse": tuple(one["task"] for one in told if one["difference"] < 0),
+        "unclear": tuple(one["task"] for one in effect if not one["p (Holm)"] <= alpha),
+    }
 
 
 def rows_of(

@@ -122,19 +122,30 @@ class _Maker(NamedTuple):
     make: Callable[[], go.Figure]
 
 
-def of_study(results: StudyResults, pair: str, method: str) -> Iterator[Drawing | NotDrawn]:
-    """Figures of what was measured, in the order of a report."""
+def of_all(results: StudyResults) -> Iterator[Drawing | NotDrawn]:
+    """The figure that has every pair and method."""
+    heading = "Recovery of gold CPR"
+    caption = "What share of gold's CPR a carried-over circuit reaches."
+    yield from _drawn({"recovery": _Maker(heading, caption, lambda: viz.recovery_bars(results))})
+
+
+def of_study(
+    results: StudyResults, pair: str, method: str, *, suffix: str = ""
+) -> Iterator[Drawing | NotDrawn]:
+    """Figures of what was measured, in the order of a report.
+
+    Args:
+        results: The study.
+        pair: Name of a pair of models.
+        method: Attribution method.
+        suffix: Of their anchors.
+    """
     makers = {
         "curves": _Maker(
             "Faithfulness by task",
             "Each circuit's faithfulness at every proportion of nodes kept; CPR is the area under "
             "the curve.",
             lambda: viz.study_curves(results, pair=pair, method=method),
-        ),
-        "recovery": _Maker(
-            "Recovery of gold CPR",
-            "What share of gold's CPR a carried-over circuit reaches.",
-            lambda: viz.recovery_bars(results),
         ),
         "controls": _Maker(
             "Controls by task",
@@ -153,7 +164,7 @@ def of_study(results: StudyResults, pair: str, method: str) -> Iterator[Drawing 
             lambda: viz.cost_frontier(results, pair=pair, method=method),
         ),
     }
-    yield from _drawn(makers)
+    yield from _drawn(makers, suffix)
 
 
 def of_circuit(
@@ -227,12 +238,13 @@ def of_circuit(
     yield from _drawn(makers)
 
 
-def _drawn(makers: Mapping[str, _Maker]) -> Iterator[Drawing | NotDrawn]:
+def _drawn(makers: Mapping[str, _Maker], suffix: str = "") -> Iterator[Drawing | NotDrawn]:
     for name, (heading, caption, make) in makers.items():
+        identifier = f"figure-{name}{suffix}"
         try:
-            yield drawing(f"figure-{name}", make(), heading, caption)
+            yield drawing(identifier, make(), heading, caption)
         except DFAError as error:
-            yield NotDrawn(f"figure-{name}", heading, str(error))
+            yield NotDrawn(identifier, heading, str(error))
 
 
 def _plain_text(text: str) -> str:

@@ -13,6 +13,7 @@ from dfa_tl.report.words import arrow, signed
 LIMITS = (
     ("low", "high", "interval over pairs"),
     ("tasks low", "tasks high", "interval over tasks"),
+    ("average low", "average high", "average: interval over tasks"),
     ("recovery low", "recovery high", "recovery: interval over tasks"),
     ("above floor low", "above floor high", "above floor: interval over tasks"),
 )

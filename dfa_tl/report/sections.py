@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from dfa_tl.errors import DFAError
+from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.report.claims import Headline
 from dfa_tl.report.contrasts import MEANING
-from dfa_tl.report.drawings import Drawing, NotDrawn, of_circuit, of_study
+from dfa_tl.report.drawings import Drawing, NotDrawn, of_all, of_circuit, of_study
 from dfa_tl.report.grid import Grid, constant, facts, grid
 from dfa_tl.report.words import arrow
 from dfa_tl.tasks.registry import load_task
@@ -25,10 +27,15 @@ if TYPE_CHECKING:
 
 EXAMPLE = ("clean prompt", "answer", "corrupt prompt", "wrong answer")
 SAID_ONCE = ("pair", "method", "direct method")
+AVERAGE_NOTE = (
+    "sd is the standard deviation over seeds of the average. The interval is Student's t over the "
+    "tasks and bears on a further task; two rows share their tasks, so compare them by the "
+    "intervals of their difference, not by whether these overlap."
+)
 NOTES: Mapping[str, str] = {
-    "leaderboard": "Mean over seeds; sd is the standard deviation over seeds of the average.",
-    "ablations": "Mean over seeds and draws; sd is the standard deviation over seeds of the "
-    "average. Target-only has seen the test task; the other trained controls have not.",
+    "leaderboard": f"Mean over seeds; {AVERAGE_NOTE}",
+    "ablations": f"Mean over seeds and draws; {AVERAGE_NOTE} Target-only has seen the test task; "
+    "the other trained controls have not.",
     "overall": "Over pairs: tasks as they are, test pairs resampled. Over tasks: Student's t over "
     "the tasks' differences, which is what bears on a further task. Better: tasks above zero.",
     "scaling": "Recovery is CPR over gold CPR, above floor both less random W's. Where gold is "
@@ -69,6 +76,7 @@ class Section:
         title: Its heading.
         text: What it says before its figures.
         drawings, grids, views: Its figures, tables and attention views.
+        further: Figures of further pairs and methods, each folded below its title.
         terms: Names and their meanings.
         code: Listings by heading.
     """
@@ -77,6 +85,7 @@ class Section:
     title: str
     text: str = ""
     drawings: tuple[Drawing | NotDrawn, ...] = ()
+    further: tuple[Drawing | NotDrawn, ...] = ()
     grids: tuple[Grid, ...] = ()
     views: tuple[AttentionView, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
@@ -133,26 +142,25 @@ def _measured(
     titles: Mapping[str, str],
 ) -> Iterator[Section]:
     pair, method, task = head.pair.name, head.method, results.config.tasks[0]
-    whole = list(of_study(results, pair, method))
+    whole = [*of_all(results), *of_study(results, pair, method)]
 
     def drawings(*names: str) -> tuple[Drawing | NotDrawn, ...]:
         wanted = {f"figure-{name}" for name in names}
         return tuple(one for one in whole if one.id in wanted)
 
     def grids(*names: str) -> tuple[Grid, ...]:
-        return tuple(_grid(name, tables[name], titles[name]) for name in names if name in tables)
+        return tuple(
+            _grid(name, with_intervals(tables[name], results.config), titles[name])
+            for name in names
+            if name in tables
+        )
 
-    others = [name for name in results.config.methods if name != method]
-    scope = f"Figures are of {arrow(pair)} under {method}"
-    more = (
-        "; tables have every pair and method." if others or len(results.config.pairs) > 1 else "."
-    )
     yield Section(
         "faithfulness",
         "Faithfulness",
-        scope + more,
+        f"Figures are of {arrow(pair)} under {method}.",
         drawings("curves", "recovery"),
-        grids("leaderboard", "scaling"),
+        grids=grids("leaderboard", "scaling"),
     )
     yield Section(
         "controls",
@@ -160,14 +168,14 @@ def _measured(
         "What is left of the score when the source, the order of its nodes, or the training is "
         "taken away; and what supervision on the target gives.",
         drawings("controls"),
-        grids("overall", "effect:uniform_s", "effect:target_only", "ablations"),
+        grids=grids("overall", "effect:uniform_s", "effect:target_only", "ablations"),
     )
     yield Section(
         "cross-task",
         "From task to task",
         "",
         drawings("cross-task"),
-        grids("cross_task"),
+        grids=grids("cross_task"),
     )
     yield Section(
         "cost",
@@ -175,7 +183,7 @@ def _measured(
         "A transfer is worth its training where direct attribution on the target would need more "
         "pairs, or more passes, to do as well.",
         drawings("cost"),
-        grids("worth"),
+        grids=grids("worth"),
     )
     yield Section(
         "circuit",
@@ -187,10 +195,25 @@ def _measured(
     yield Section(
         "robustness",
         "Ways of measuring, and structure",
-        "",
-        (),
-        grids("sensitivity", "structure"),
+        grids=grids("effect_by_way", "sensitivity", "structure"),
     )
+
+
+def with_intervals(frame: pd.DataFrame, config: StudyConfig) -> pd.DataFrame:
+    """A table with columns of tasks and their average, and the average's t interval over tasks."""
+    if "average" not in frame:
+        return frame
+    limits: list[tuple[float | None, float | None]] = []
+    for row in frame[[task for task in config.tasks if task in frame]].to_numpy(float):
+        values = row[np.isfinite(row)]
+        found = seed_spread(values, level=config.level).interval if len(values) else None
+        limits.append((found.low, found.high) if found else (None, None))
+    place = frame.columns.get_loc("average")
+    after: Any = place + 1 if isinstance(place, int) else len(frame.columns)
+    wider = frame.copy()
+    wider.insert(after, "average low", [low for low, _ in limits])
+    wider.insert(after + 1, "average high", [high for _, high in limits])
+    return wider
 
 
 def _grid(name: str, frame: pd.DataFrame, title: str) -> Grid:

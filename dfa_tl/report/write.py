@@ -21,8 +21,9 @@ from plotly.offline import get_plotlyjs
 
 from dfa_tl.errors import DFAError
 from dfa_tl.files import write_aside
-from dfa_tl.report.claims import headline, regime_of
+from dfa_tl.report.claims import Headline, headline, regime_of
 from dfa_tl.report.contrasts import Contrast
+from dfa_tl.report.further import with_further
 from dfa_tl.report.sections import Section, sections
 from dfa_tl.report.words import arrow, counted
 from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 LISTED = 20  # missing jobs that are named
+MOST_BYTES = 8_000_000  # figures of further pairs and methods stop before it
 
 
 def write_report(
@@ -53,6 +55,18 @@ def _page(results: StudyResults, attention: Mapping[str, AttentionPatterns]) -> 
     tables, titles, left_out = _tables(results)
     head = headline(results, tables)
     shown = list(sections(results, head, tables, titles, attention))
+    notices = [*_notices(results), *left_out]
+    plain = _rendered(results, head, notices, shown)
+    whole = with_further(shown, results, head, size=len(plain.encode()), most=MOST_BYTES)
+    return _rendered(results, head, notices, whole)
+
+
+def _rendered(
+    results: StudyResults,
+    head: Headline,
+    notices: list[tuple[str, list[str]]],
+    shown: list[Section],
+) -> str:
     scripts = _scripts(shown)
     environment = Environment(
         loader=PackageLoader("dfa_tl.report"),
@@ -67,7 +81,7 @@ def _page(results: StudyResults, attention: Mapping[str, AttentionPatterns]) -> 
         head=head,
         config=results.config,
         byline=_byline(results),
-        notices=[*_notices(results), *left_out],
+        notices=notices,
         sections=shown,
         policy=_policy(scripts),
         style=Markup(style + (view_style() if any(one.views for one in shown) else "")),
@@ -95,6 +109,7 @@ def _tables(
         "overall": lambda: results.overall(regime),
         "effect:uniform_s": lambda: results.source_effect("uniform_s", regime),
         "effect:target_only": lambda: results.source_effect("target_only", regime),
+        "effect_by_way": lambda: results.effect_by_way(regime),
         "cross_task": results.cross_task,
         "worth": lambda: results.worth(regime),
         "sensitivity": results.sensitivity,

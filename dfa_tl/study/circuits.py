@@ -5,6 +5,7 @@ A recipe is data, so a circuit is part of what identifies an `evaluate` job. Rec
     scores        the scores of one job, as they are (gold, few pairs, target-only)
     transfer      source scores through one W, or through a chain of them
     random_W      through an untrained random W             depth_mean   through the depth-mean W
+    untrained_W   through W as it is before training
     regression    through a ridge fitted on other tasks     mean_gold    the mean of their gold
 
 Roles of what a recipe needs: `scores`, `W0`, `W1`, .., `source:task`, `gold:task`.
@@ -111,6 +112,10 @@ def made(circuit: Circuit, load: Load, target: NodeSet) -> NodeScores:
     if circuit.recipe == "depth_mean":
         scores = load("scores")
         return controls.depth_mean_W(scores.nodes, target).transfer(scores)
+    if circuit.recipe == "untrained_W":
+        scores = load("scores")
+        config = AlignmentConfig(**options["config"])
+        return controls.untrained_W(scores.nodes, target, config).transfer(scores)
     return _transferred(circuit, load)
 
 

@@ -18,19 +18,30 @@ the regimes and the main controls, to show what hangs on the choice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.attribution.attribute import METHODS
-from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.attribution.attribute import METHODS, check_goes_with
+from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
-from dfa_tl.models.ablation import check_ablation
+from dfa_tl.evaluation.statistics import Bootstrap
+from dfa_tl.settings import (
+    check_choice,
+    check_names,
+    check_number,
+    check_seed,
+    check_whole,
+    choices,
+    listed,
+    names,
+    read_yaml,
+    seeds,
+    whole_numbers,
+)
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.registry import check_task
@@ -38,6 +49,7 @@ from dfa_tl.tasks.registry import check_task
 REGIMES = ("in-distribution", "near-distribution", "zero-shot", "all", "cross-task")
 CONTROLS = (
     "random_W",
+    "untrained_W",
     "scrambled_s",
     "permuted_W",
     "depth_mean",
@@ -57,17 +69,18 @@ RELATIONS: dict[str, tuple[str, ...]] = {
     )
     for task, other in ((one, two), (two, one))
 }
-CHOICES: dict[str, tuple[str, ...]] = {
-    "methods": tuple(METHODS),
+# Methods and metrics as they are when a study is checked: others may be entered any time.
+CHOICES: dict[str, Collection[str]] = {
+    "methods": METHODS,
     "regimes": REGIMES,
     "controls": CONTROLS,
-    "worth_methods": tuple(METHODS),
+    "worth_methods": METHODS,
     "protocols": ("nodes", "mib"),
     "rankings": ("signed", "absolute"),
-    "grids": tuple(GRIDS),
-    "metrics": tuple(METRICS),
+    "grids": GRIDS,
+    "metrics": METRICS,
 }
-_MAY_BE_EMPTY = ("controls", "worth_methods", "worth_pairs")
+_MAY_BE_EMPTY = ("controls", "worth_methods")
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class PairSpec:
     via: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "via", tuple(self.via))
+        object.__setattr__(self, "via", listed(self.via))
         models = (self.source, *self.via, self.target)
         if not all(isinstance(model, str) and model for model in models):
             raise ConfigError(f"a pair needs the names of its models, got {models}")
@@ -138,7 +151,7 @@ class StudyConfig:
             identifies a result.
 
     Raises:
-        ConfigError: a value that makes no sense.
+        ConfigError: a value of another type than its field, or one that makes no sense.
     """
 
     pairs: tuple[PairSpec, ...]
@@ -173,38 +186,50 @@ class StudyConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.pairs, (PairSpec, str)):
-            raise ConfigError("pairs is a list of pairs, [PairSpec(source, target)]")
-        if not all(isinstance(pair, PairSpec) for pair in self.pairs):
-            raise ConfigError(f"pairs: expected PairSpec(source, target), got {self.pairs!r}")
-        object.__setattr__(self, "pairs", tuple(self.pairs))
-        object.__setattr__(self, "tasks", _several("tasks", self.tasks))
+        object.__setattr__(self, "pairs", _pairs(self.pairs))
+        object.__setattr__(self, "tasks", names("tasks", self.tasks))
         for task in self.tasks:
             check_task(task)
         for name, known in CHOICES.items():
-            object.__setattr__(self, name, _chosen(name, getattr(self, name), known))
-        for name in ("seeds", "worth_pairs"):
-            object.__setattr__(self, name, _whole_numbers(name, getattr(self, name)))
-        if not self.pairs or len(set(self.pairs)) < len(self.pairs):
-            raise ConfigError("pairs: give at least one pair, each once")
+            chosen = choices(name, getattr(self, name), known, may_be_empty=name in _MAY_BE_EMPTY)
+            object.__setattr__(self, name, chosen)
+        object.__setattr__(self, "seeds", seeds("seeds", self.seeds))
+        sizes = whole_numbers("worth_pairs", self.worth_pairs, may_be_empty=True)
+        object.__setattr__(self, "worth_pairs", sizes)
         for name in (
             "train_pairs test_pairs draws worth_draws ig_steps batch_size resamples"
         ).split():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name}={value!r}: must be a whole number of at least 1")
-        if self.test_split not in ("test", "validation"):
-            raise ConfigError(f"test_split={self.test_split!r}: choose test or validation")
-        if not self.penalty > 0 or not 0 < self.level < 1:
-            raise ConfigError("penalty must be above 0, and level within (0, 1)")
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ConfigError(f"dtype={self.dtype!r}: choose float32, bfloat16 or float16")
-        check_ablation(self.ablation)
+            check_whole(name, getattr(self, name), 1)
+        check_seed("test_seed", self.test_seed)
+        check_choice("test_split", self.test_split, ("test", "validation"))
+        check_number("penalty", self.penalty, above=0)
+        check_number("level", self.level, above=0, below=1)
+        check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        if self.device is not None and not isinstance(self.device, str):
+            raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")
+        for method in (*self.methods, *self.worth_methods):
+            check_goes_with(method, self.ablation)
+        Bootstrap(self.level, self.resamples)  # it refuses too few resamples for the level
         self._check_variants()
-        relations = {task: tuple(others) for task, others in self.relations.items()}
-        object.__setattr__(self, "relations", relations)
+        object.__setattr__(self, "relations", _relations(self.relations))
+        impossible = {
+            "zero-shot": len(self.tasks) < 2,
+            "near-distribution": not any(self.related.values()),
+        }
+        if all(impossible.get(regime, False) for regime in self.regimes):
+            raise ConfigError(
+                f"regimes {', '.join(self.regimes)}: none can be trained on the tasks "
+                f"{', '.join(self.tasks)}; zero-shot needs two, near-distribution a related one"
+            )
 
     def _check_variants(self) -> None:
+        if not isinstance(self.variants, Mapping) or not all(
+            isinstance(name, str) and isinstance(settings, AlignmentConfig)
+            for name, settings in self.variants.items()
+        ):
+            raise ConfigError(
+                f"variants: expected settings of align by name, got {self.variants!r}"
+            )
         if not self.variants:
             raise ConfigError("variants: give at least one alignment setting")
         if any(value.seed != 0 for value in self.variants.values()):
@@ -232,50 +257,39 @@ class StudyConfig:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> StudyConfig:
         """The study with these settings; `ConfigError` names those that are unknown."""
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise ConfigError(f"unknown settings {unknown}; a study has {', '.join(known)}")
+        check_names(settings, cls, "a study")
         if "pairs" not in settings:
             raise ConfigError("a study needs pairs: a list of {source: .., target: ..}")
         return cls(**{name: _read(name, value) for name, value in settings.items()})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> StudyConfig:
-        """The study that a YAML file describes."""
-        try:
-            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise FileFormatError(f"{path} cannot be read as YAML: {error}") from error
-        if not isinstance(settings, dict):
-            raise FileFormatError(f"{path} holds no settings; expected 'name: value' lines")
-        return cls.from_dict(settings)
+        """The study that a YAML file describes.
+
+        Raises:
+            FileFormatError: a file that cannot be read, or holds no settings.
+            ConfigError: settings that are unknown or make no sense.
+        """
+        return cls.from_dict(read_yaml(path))
 
 
-def _several(name: str, given: Any) -> tuple[str, ...]:
-    values = (given,) if isinstance(given, str) else tuple(given)
-    if not all(isinstance(value, str) for value in values):
-        raise ConfigError(f"{name}: expected names, got {list(values)}")
-    if len(set(values)) < len(values) or (not values and name not in _MAY_BE_EMPTY):
-        raise ConfigError(f"{name}: give at least one value, each once, got {list(values)}")
-    return values
+def _pairs(given: Any) -> tuple[PairSpec, ...]:
+    pairs = listed(given)
+    if isinstance(given, PairSpec) or not all(isinstance(pair, PairSpec) for pair in pairs):
+        raise ConfigError(f"pairs: expected PairSpec(source, target) in a list, got {given!r}")
+    if not pairs or len(set(pairs)) < len(pairs):
+        raise ConfigError("pairs: give at least one pair, each once")
+    return pairs
 
 
-def _chosen(name: str, given: Any, known: tuple[str, ...]) -> tuple[str, ...]:
-    chosen = _several(name, given)
-    if unknown := [value for value in chosen if value not in known]:
-        raise ConfigError(f"{name}: {unknown[0]!r} is unknown, choose among {', '.join(known)}")
-    return chosen
-
-
-def _whole_numbers(name: str, given: Any) -> tuple[int, ...]:
-    numbers = (given,) if isinstance(given, int) else tuple(given)
-    least = 0 if name == "seeds" else 1
-    if not all(isinstance(number, int) and number >= least for number in numbers):
-        raise ConfigError(f"{name}: expected whole numbers of at least {least}, got {given!r}")
-    if len(set(numbers)) < len(numbers) or (not numbers and name not in _MAY_BE_EMPTY):
-        raise ConfigError(f"{name}: give at least one value, each once, got {list(numbers)}")
-    return numbers
+def _relations(given: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"relations: expected related tasks by task, got {given!r}")
+    relations = {task: names("relations", of, may_be_empty=True) for task, of in given.items()}
+    for task, others in relations.items():
+        for name in names("relations", (task, *others)):
+            check_task(name)
+    return relations
 
 
 def _read(name: str, given: Any) -> Any:
@@ -283,24 +297,27 @@ def _read(name: str, given: Any) -> Any:
     if name == "pairs" and isinstance(given, list):
         return tuple(map(_pair, given))
     if name == "variants" and isinstance(given, Mapping):
-        return {str(variant): _alignment(settings) for variant, settings in given.items()}
+        return {str(variant): _alignment(variant, settings) for variant, settings in given.items()}
     if name == "relations" and isinstance(given, Mapping):
-        return {task: tuple(others) for task, others in given.items()}
-    if isinstance(given, list) or name in ("tasks", *CHOICES, "seeds", "worth_pairs"):
-        return tuple(given) if isinstance(given, list) else (given,)
+        return {task: listed(others) for task, others in given.items()}
+    if name in ("tasks", *CHOICES, "seeds", "worth_pairs"):
+        return listed(given)
     return given
 
 
 def _pair(given: Any) -> PairSpec:
     try:
-        via = given.get("via", ())
-        return PairSpec(**{**given, "via": (via,) if isinstance(via, str) else tuple(via)})
+        return PairSpec(**{**given, "via": listed(given.get("via", ()))})
     except (TypeError, AttributeError) as error:
         raise ConfigError(f"a pair is {{source: .., target: ..}}, got {given!r}") from error
 
 
-def _alignment(given: Any) -> AlignmentConfig:
+def _alignment(variant: Any, given: Any) -> AlignmentConfig:
+    settings = {} if given is None else given
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"variants: {variant!r} must hold settings of align, got {given!r}")
+    check_names(settings, AlignmentConfig, "align")
     try:
-        return AlignmentConfig(**(given or {}))
-    except TypeError as error:
-        raise ConfigError(f"variants: {error}") from error
+        return AlignmentConfig(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"variants: {variant!r}: {error}") from error

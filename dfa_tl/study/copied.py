@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dfa_tl.errors import FileWriteError
 from dfa_tl.study.jobs import Job
-from dfa_tl.study.store import MANIFEST, Store
+from dfa_tl.study.store import MANIFEST, Store, reason
 
 TABLES = "tables"
 
@@ -54,7 +54,7 @@ def copy_study(
         aside.rename(folder)
     except OSError as error:
         raise FileWriteError(
-            f"the study cannot be copied to {folder} ({error.strerror or error}): give a new or an "
+            f"the study cannot be copied to {folder} ({reason(error)}): give a new or an "
             "empty folder on a disk with room"
         ) from error
     finally:

@@ -16,8 +16,9 @@ zero-shot one once (and a study, which leaves each task out in turn, trains it o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dfa_tl.nodes import NodeSet
 from dfa_tl.study.jobs import Job
@@ -31,25 +32,28 @@ COLUMNS = tuple(
 
 
 class Passes(NamedTuple):
-    """Forward and backward passes of one pair."""
+    """Forward and backward passes of one pair; None where they are not known."""
 
-    forward: int
-    backward: int
+    forward: int | None
+    backward: int | None
 
-    def times(self, n: int) -> dict[str, int]:
+    def times(self, n: int) -> dict[str, int | None]:
         """The same for `n` pairs, as a manifest says it."""
-        return {"forward": n * self.forward, "backward": n * self.backward}
+        return {name: None if one is None else n * one for name, one in self._asdict().items()}
 
 
 def attribution_passes(method: str, nodes: NodeSet, ig_steps: int, ablation: str) -> Passes:
-    """Passes of one pair through the model that is attributed on."""
+    """Passes of one pair through the model that is attributed on; None for another's method."""
     interpolated = (ig_steps - 1) * (2 * nodes.n_layers + 1)
-    forward, backward = {
+    known = {
         "nap": (2, 1),
         "nap-ig-inputs": (ig_steps + 1, ig_steps),
         "nap-ig-activations": (2 + interpolated, 1 + interpolated),
         "exact": (3 + len(nodes), 0),
-    }[method]
+    }
+    if method not in known:
+        return Passes(None, None)
+    forward, backward = known[method]
     extra = {"counterfactual": 0, "zero": -1}.get(ablation, 0)
     return Passes(forward + extra, backward)
 
@@ -68,9 +72,18 @@ def closure(jobs: Iterable[Job]) -> dict[str, Job]:
     return found
 
 
+def paid_per(job: Job, task: str) -> Literal["pair", "task"]:
+    """Whether a job is paid once per pair of models, or for the new task `task`."""
+    return "task" if task in _tasks(job) else "pair"
+
+
+def _tasks(job: Job) -> list[str]:
+    return job.settings.get("tasks") or [job.settings["task"]]
+
+
 def cost_of(
     jobs: Iterable[Job], facts: Mapping[str, Mapping[str, Any]], task: str, target: str
-) -> dict[str, int]:
+) -> dict[str, int | float]:
     """The cost columns of a circuit.
 
     Args:
@@ -80,19 +93,20 @@ def cost_of(
         target: The target model's name.
 
     Returns:
-        Passes by `COLUMNS`, and `pairs_used`: how many pairs were looked at, over all tasks.
+        Passes by `COLUMNS`, NaN where those of a method are not known, and `pairs_used`: how many
+        pairs were looked at, over all tasks.
     """
-    columns = dict.fromkeys(COLUMNS, 0)
+    columns: dict[str, int | float] = dict.fromkeys(COLUMNS, 0)
     pairs: dict[str, int] = {}
     for key, job in closure(jobs).items():
         settings = job.settings
-        tasks = settings.get("tasks") or [settings["task"]]
-        when = "task" if task in tasks else "pair"
+        tasks, when = _tasks(job), paid_per(job, task)
         side = "target" if settings.get("model", target) == target else "source"
         if "target" in settings and settings["target"] != target:
             side = "source"
         for direction in ("forward", "backward"):
-            columns[f"{when}_{side}_{direction}"] += int(facts[key][direction])
+            passes = facts[key][direction]
+            columns[f"{when}_{side}_{direction}"] += math.nan if passes is None else passes
         size = int(settings.get("pairs", settings["train_pairs"]))
         pairs |= {name: max(size, pairs.get(name, 0)) for name in tasks}
     return columns | {"pairs_used": sum(pairs.values())}

@@ -23,6 +23,7 @@ class JobMaker:
         seed: The seed.
         hashes: Of each model.
         data_hashes: Of each split of each task that is not generated.
+        code: What identifies the code.
     """
 
     config: StudyConfig
@@ -31,6 +32,7 @@ class JobMaker:
     seed: int
     hashes: Mapping[str, str]
     data_hashes: Mapping[str, Mapping[str, str]]
+    code: str
 
     def _model(self, role: str, name: str) -> dict[str, str]:
         dtype = self.config.dtype
@@ -57,16 +59,18 @@ class JobMaker:
 
     def attribute(self, model: str, task: str) -> Job:
         """Scores on all train pairs."""
-        return Job("attribute", self._settings(model, task), machine=self._machine())
+        return Job(
+            "attribute", self._settings(model, task), machine=self._machine(), code=self.code
+        )
 
     def few_pairs(self, task: str, draw: int, pairs: int) -> Job:
         """The target's scores on some of the train pairs."""
         settings = self._settings(self.pair.target, task) | {"draw": draw, "pairs": pairs}
-        return Job("few-pairs", settings, machine=self._machine())
+        return Job("few-pairs", settings, machine=self._machine(), code=self.code)
 
     def _bootstrapped(self, model: str, task: str, vector: int) -> Job:
         settings = self._settings(model, task) | {"vector": vector}
-        return Job("bootstrapped", settings, machine=self._machine())
+        return Job("bootstrapped", settings, machine=self._machine(), code=self.code)
 
     def source_scores(self, task: str) -> dict[str, Job]:
         """The source's scores, by their role."""
@@ -75,12 +79,21 @@ class JobMaker:
     def alignments(
         self, tasks: tuple[str, ...], variant: str, constant: str | None = None
     ) -> dict[str, Job]:
-        """W of each step of the pair, trained on `tasks`."""
+        """W of each step of the pair, trained on `tasks`.
+
+        Where a constant stands for the source scores, only the last W is needed: it is tested on
+        the constant that it was trained with, not on what an earlier W makes of one.
+        """
         settings = replace(self.config.variants[variant], seed=self.seed)
+        steps = self.pair.steps[-1:] if constant else self.pair.steps
         return {
             f"W{number}": self._align(source, target, tasks, settings, constant)
-            for number, (source, target) in enumerate(self.pair.steps)
+            for number, (source, target) in enumerate(steps)
         }
+
+    def untrained(self, variant: str) -> dict[str, Any]:
+        """The settings that W starts from."""
+        return _training(replace(self.config.variants[variant], seed=self.seed))
 
     def _align(
         self,
@@ -115,6 +128,7 @@ class JobMaker:
             },
             needs,
             self._machine(),
+            self.code,
         )
 
     def target_only(self, task: str) -> Job:
@@ -139,6 +153,7 @@ class JobMaker:
                 "config": _training(paper),
             },
             machine=self._machine(),
+            code=self.code,
         )
 
     def evaluate(self, task: str, circuits: list[Circuit]) -> Job:
@@ -173,6 +188,7 @@ class JobMaker:
             },
             needs,
             self._machine(),
+            self.code,
             tuple(circuits),
         )
 

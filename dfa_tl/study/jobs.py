@@ -6,10 +6,11 @@
     target-only   target, task, settings, seed                    -> scores
     evaluate      pair, test task, method, seed, its circuits     -> curves and rows
 
-    key = sha256 of canonical JSON {format, package version, kind, settings, keys of what it needs}
+    key = sha256 of canonical JSON {format, code, kind, settings, keys of what it needs}
 
-A changed setting, model or version gives another key, here and in everything that needs it; what
-does not change a result (batch sizes of the machine, the device) is left out of `settings`.
+A changed setting, model or code (`dfa_tl.study.code`) gives another key, here and in everything
+that needs it; what does not change a result (batch sizes of the machine, the device) is left out of
+`settings`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-FORMAT = 1
-
-try:
-    PACKAGE_VERSION = version("dfa_tl")
-except PackageNotFoundError:
-    PACKAGE_VERSION = "unknown"
+FORMAT = 2
 
 
 def canonical(value: Any) -> str:
@@ -44,19 +39,21 @@ class Job:
         settings: JSON-able values that decide the result.
         needs: Jobs whose results it reads, by role.
         machine: Values that do not decide the result: device, batch size.
+        code: What identifies the code that does it.
     """
 
     kind: str
     settings: Mapping[str, Any]
     needs: Mapping[str, Job] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
 
     @cached_property
     def key(self) -> str:
         """The content address."""
         content = {
             "format": FORMAT,
-            "version": PACKAGE_VERSION,
+            "code": self.code,
             "kind": self.kind,
             "settings": self.settings,
             "needs": {role: job.key for role, job in self.needs.items()},

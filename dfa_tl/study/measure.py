@@ -7,14 +7,17 @@ All grids are measured as one, their union, and cut out of it: the curve on a gr
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from dfa_tl.errors import FileFormatError, NumericsError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import Bootstrap, cmd_interval, cpr_interval
@@ -28,6 +31,8 @@ from dfa_tl.study.cost import closure, cost_of
 from dfa_tl.study.jobs import Job
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.pairs import PairDataset
+
+logger = logging.getLogger(__name__)
 
 OVERLAPS = (0.1, 0.2, 0.5)
 
@@ -84,7 +89,7 @@ def measure(
     rows = []
     for circuit in job.circuits:
         shared = {
-            **_identity(job, circuit),
+            **identity(job, circuit),
             **_structure(circuit, scores[circuit.label], gold, load),
             **cost_of(circuit.needs.values(), facts, settings["task"], settings["target"]),
         }
@@ -115,26 +120,46 @@ def _curves(
         if not labels:
             continue
         names = settings["metrics"] if is_first else settings["metrics"][:1]
-        measured = evaluate_many(
+        run = partial(
+            evaluate_many,
             target,
             data,
             {label: scores[label] for label in labels},
             protocol=protocol,
             ks=ks,
-            metrics={name: METRICS[name] for name in names},
             ablation=settings["ablation"],
             absolute=ranking == "absolute",
             batch_size=job.machine["batch_size"],
             progress=False,
         )
+        measured = _measured(run, names)
         for label in labels:
-            for name in names:
+            for name, curve in measured[label].items():
                 if name == first.metric or label in everywhere:
-                    curves[label][View(protocol, ranking, name)] = measured[label][name]
+                    curves[label][View(protocol, ranking, name)] = curve
     return curves
 
 
-def _identity(job: EvaluateJob, circuit: Circuit) -> dict[str, Any]:
+def _measured(run: Callable[..., Any], names: list[str]) -> dict[str, dict[str, FaithfulnessCurve]]:
+    """Curves by circuit and metric. A metric other than the first that is undefined is left out."""
+    try:
+        return run(metrics={name: METRICS[name] for name in names})
+    except NumericsError:
+        if len(names) == 1:
+            raise
+    found = run(metrics={names[0]: METRICS[names[0]]})
+    for name in names[1:]:
+        try:
+            more = run(metrics={name: METRICS[name]})
+        except NumericsError as error:
+            logger.warning("%s is left out: %s", name, error)
+            continue
+        found = {label: by_metric | more[label] for label, by_metric in found.items()}
+    return found
+
+
+def identity(job: EvaluateJob, circuit: Circuit) -> dict[str, Any]:
+    """The columns that say which circuit a row is of."""
     settings = job.settings
     return {
         "pair": settings["pair"],
@@ -153,15 +178,16 @@ def _structure(
     circuit: Circuit, scores: NodeScores, gold: NodeScores | None, load: Callable[[Job], Any]
 ) -> dict[str, float | None]:
     """How much of gold's structure, and of the source's layer profile, the scores keep."""
-    names = ["pearson", "spearman", *(f"overlap_{k}" for k in OVERLAPS), "profile_pearson"]
+    of_profile = ("profile_pearson", "profile_spearman")
+    names = ["pearson", "spearman", *(f"overlap_{k}" for k in OVERLAPS), *of_profile]
     found: dict[str, float | None] = dict.fromkeys(names)
     if gold is not None and circuit.name != "gold":
         both = score_correlation(scores, gold)
         found |= {"pearson": both.pearson, "spearman": both.spearman}
         found |= {f"overlap_{k}": top_overlap(scores, gold, k) for k in OVERLAPS}
     if circuit.recipe not in ("scores", "mean_gold") and "scores" in circuit.needs:
-        source = load(circuit.needs["scores"])
-        found["profile_pearson"] = profile_correlation(source, scores).pearson
+        profiles = profile_correlation(load(circuit.needs["scores"]), scores)
+        found |= dict(zip(of_profile, (profiles.pearson, profiles.spearman), strict=True))
     return found
 
 
@@ -206,8 +232,21 @@ def _save_curves(path: Path, curves: Mapping[str, Mapping[View, FaithfulnessCurv
 
 
 def load_curves(path: Path) -> dict[str, dict[View, FaithfulnessCurve]]:
-    """Curves of a job by circuit and view, on the union of the grids."""
+    """Curves of a job by circuit and view, on the union of the grids.
+
+    Raises:
+        FileFormatError: a file that is not of this kind, or whose curves make no sense.
+    """
     tensors, metadata = load_tensors(path, "curves")
+    try:
+        return _read_curves(tensors, metadata)
+    except (KeyError, TypeError, ValueError, NumericsError) as error:
+        raise FileFormatError(f"{path} does not hold valid curves: {error}") from error
+
+
+def _read_curves(
+    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> dict[str, dict[View, FaithfulnessCurve]]:
     curves: dict[str, dict[View, FaithfulnessCurve]] = {}
     for number, entry in enumerate(metadata["curves"]):
         view = View(*entry["view"])

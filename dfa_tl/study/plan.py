@@ -5,6 +5,10 @@ One group per pair, method and seed: source and gold scores, every W, every cont
 what needs no source scores (`none` for the method): uniform s, random s and target-only.
 Equal jobs of different regimes are one job: the W of near-distribution is the in-distribution one
 of the related task.
+
+A control is trained on the tasks that W is: `uniform_s` is zero-shot's, and every other regime but
+cross-task has its own, `uniform_s (in-distribution)` and so on. What the source accounts for in a
+regime is the difference from that one; else having seen the test task would be credited to it.
 """
 
 from __future__ import annotations
@@ -19,13 +23,19 @@ from dfa_tl.study.job_maker import JobMaker
 from dfa_tl.study.jobs import Group, Job
 
 WITHOUT_SOURCE = ("uniform_s", "random_s", "target_only")
-ALL_VIEWS = ("random_W", "uniform_s", "target_only", "depth_mean")
+ALL_VIEWS = ("random_W", "target_only", "depth_mean")
+
+
+def uniform_s_of(regime: str) -> str:
+    """The uniform-s control that is trained on the tasks of a regime."""
+    return "uniform_s" if regime == "zero-shot" else f"uniform_s ({regime})"
 
 
 def plan(
     config: StudyConfig,
     model_hashes: Mapping[str, str],
     data_hashes: Mapping[str, Mapping[str, str]],
+    code: str,
 ) -> tuple[Group, ...]:
     """All groups of jobs of a study.
 
@@ -33,10 +43,11 @@ def plan(
         config: The study.
         model_hashes: Of each model that its pairs name.
         data_hashes: Of each split of each task that is not generated.
+        code: What identifies the code.
     """
     methods = dict.fromkeys((*config.methods, *config.worth_methods))
     groups = (
-        _Planner(JobMaker(config, pair, method, seed, model_hashes, data_hashes)).group()
+        _Planner(JobMaker(config, pair, method, seed, model_hashes, data_hashes, code)).group()
         for pair in config.pairs
         for seed in config.seeds
         for method in ("none", *methods)
@@ -100,6 +111,11 @@ class _Planner:
                     views = variant == headline and regime != "cross-task"
                     needs = self.jobs.alignments(tasks, variant) | self.jobs.source_scores(task)
                     yield self._circuit(regime, "transfer", needs, tasks, variant, views=views)
+            # What W keeps of the source's structure before training, to compare with after it.
+            if "untrained_W" in self.config.controls and len(self.jobs.pair.steps) == 1:
+                needs = self.jobs.source_scores(task)
+                options = {"config": self.jobs.untrained(variant)}
+                yield self._circuit("untrained_W", "untrained_W", needs, (), variant, options)
 
     def _controls(self, task: str) -> Iterator[Circuit]:
         config = self.config
@@ -140,21 +156,30 @@ class _Planner:
         headline = next(iter(config.variants))
         if "target_only" in config.controls:
             needs = {"scores": self.jobs.target_only(task)}
-            yield self._circuit("target_only", "scores", needs, (task,), headline)
-        if not others:
-            return
+            yield self._circuit("target_only", "scores", needs, (task,), "")
         if "uniform_s" in config.controls:
-            for variant in config.variants:
-                needs = self.jobs.alignments(others, variant, constant="uniform")
-                views = variant == headline
-                options = {"uniform": 1}
-                yield self._circuit(
-                    "uniform_s", "transfer", needs, others, variant, options, views=views
-                )
-        if "random_s" in config.controls:
+            yield from self._uniform_s(task)
+        if others and "random_s" in config.controls:
             needs = self.jobs.alignments(others, headline, constant="random")
             options = {"random": seed_of("random_s", self.jobs.seed, task)}
             yield self._circuit("random_s", "transfer", needs, others, headline, options)
+
+    def _uniform_s(self, task: str) -> Iterator[Circuit]:
+        headline = next(iter(self.config.variants))
+        regimes = dict.fromkeys(("zero-shot", *self.config.regimes))
+        for variant in self.config.variants:
+            for regime in regimes:
+                if regime == "cross-task":
+                    continue
+                if variant != headline and regime not in ("in-distribution", "zero-shot"):
+                    continue
+                for tasks in self._train_tasks(regime, task):
+                    needs = self.jobs.alignments(tasks, variant, constant="uniform")
+                    options, views = {"uniform": 1}, variant == headline
+                    name = uniform_s_of(regime)
+                    yield self._circuit(
+                        name, "transfer", needs, tasks, variant, options, views=views
+                    )
 
     def _few_pairs(self, task: str) -> Iterator[Circuit]:
         config = self.config

@@ -9,7 +9,6 @@ interrupted. Only results with valid checksums count. Files under `jobs/` are th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,14 +24,17 @@ from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.hub import OnHub
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.study import tables
+from dfa_tl.study import tables, timing
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
+from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import GRIDS, REGIMES, StudyConfig
 from dfa_tl.study.copied import copy_study
-from dfa_tl.study.effects import effects, overall
-from dfa_tl.study.jobs import FORMAT, Group, Job
+from dfa_tl.study.description import read_description
+from dfa_tl.study.effects import effect_by_way, effects, overall, unbounded_tasks
+from dfa_tl.study.jobs import Group, Job
 from dfa_tl.study.measure import View, cut, headline, load_curves
 from dfa_tl.study.plan import plan
+from dfa_tl.study.rows import checked_rows
 from dfa_tl.study.store import Store
 from dfa_tl.study.table import Table, write_frame
 from dfa_tl.study.work import load
@@ -83,6 +85,7 @@ class StudyResults(OnHub):
         config: The study.
         model_hashes: Of each model.
         data_hashes: Of each split of each task that is not generated.
+        code: What identifies the code that made them, which need not be this one.
         failures: Jobs that failed in the run that returned these results; empty after `load`.
     """
 
@@ -90,6 +93,7 @@ class StudyResults(OnHub):
     config: StudyConfig
     model_hashes: Mapping[str, str]
     data_hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    code: str = field(default_factory=code_identity)
     failures: tuple[Failure, ...] = field(default=())
 
     hub_file = ""
@@ -125,21 +129,17 @@ class StudyResults(OnHub):
         Raises:
             FileFormatError: the folder holds no study, or a damaged one.
         """
-        path = Path(folder) / STUDY_FILE
-        try:
-            content = json.loads(path.read_bytes())
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']}, expected {FORMAT}")
-            config = StudyConfig.from_dict(content["config"])
-            return cls(Path(folder), config, dict(content["models"]), dict(content.get("data", {})))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FileFormatError(f"{path} does not describe a study: {error}") from error
+        return cls(Path(folder), *read_description(Path(folder) / STUDY_FILE))
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Of Python and the packages, in the run that the folder was last used by."""
-        content = json.loads((self.folder / STUDY_FILE).read_bytes())
-        return dict(content.get("versions", {}))
+        """Of Python and the packages that made the results; several where they differ."""
+        found: dict[str, dict[str, None]] = {}
+        for group in self.groups:
+            for job in group.jobs:
+                for package, version in ((self.manifest(job) or {}).get("versions") or {}).items():
+                    found.setdefault(package, {})[version] = None
+        return {package: ", ".join(versions) for package, versions in found.items()}
 
     def save(self, path: str | Path) -> None:
         """Copy the study to a new or empty folder: settings, valid results, and their tables.
@@ -161,7 +161,7 @@ class StudyResults(OnHub):
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The study's jobs."""
-        return plan(self.config, self.model_hashes, self.data_hashes)
+        return plan(self.config, self.model_hashes, self.data_hashes, self.code)
 
     @cached_property
     def _curves(self) -> dict[str, dict[str, dict[View, FaithfulnessCurve]]]:
@@ -171,6 +171,11 @@ class StudyResults(OnHub):
     @cached_property
     def _store(self) -> Store:
         return Store(self.folder)
+
+    @property
+    def view(self) -> View:
+        """Protocol, ranking and metric of the headline."""
+        return headline(self.config.to_dict())
 
     @property
     def missing(self) -> list[Job]:
@@ -188,7 +193,7 @@ class StudyResults(OnHub):
     def _frame(self) -> pd.DataFrame:
         rows = []
         for job in self.evaluations:
-            rows += json.loads((self._store.path(job) / "rows.json").read_bytes())
+            rows += checked_rows((self._store.path(job) / "rows.json").read_bytes(), job)
         if not rows:
             raise FileFormatError(f"{self.folder} holds no measured circuits yet; run the study")
         return pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
@@ -197,33 +202,29 @@ class StudyResults(OnHub):
         """The tidy table. Intervals are over test pairs; costs are passes of one pair."""
         return self._frame.copy()
 
-    def headline(self) -> pd.DataFrame:
-        """The rows of the first protocol, ranking, metric and grid."""
-        view = headline(self.config.to_dict())
-        chosen = view._asdict() | {"grid": self.config.grids[0]}
+    def headline(self, view: View | None = None) -> pd.DataFrame:
+        """The rows of the first protocol, ranking, metric and grid.
+
+        Args:
+            view: Another protocol, ranking and metric.
+        """
+        chosen = (view or self.view)._asdict() | {"grid": self.config.grids[0]}
         rows: Any = self._frame
         for column, value in chosen.items():
             rows = rows[rows[column] == value]
         return rows.reset_index(drop=True)
 
+    def manifest(self, job: Job) -> dict[str, Any] | None:
+        """What is on record of a job: `seconds`, passes, checksums; None where it is not done."""
+        return self._store.manifest(job)
+
     def timings(self) -> pd.DataFrame:
         """Wall time of each job: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
-        rows = []
-        for group in self.groups:
-            for job in group.jobs:
-                if manifest := self._store.manifest(job):
-                    rows.append(
-                        {
-                            "pair": group.pair,
-                            "method": group.method,
-                            "seed": group.seed,
-                            "kind": job.kind,
-                            "job": str(job),
-                            "key": job.key,
-                            "seconds": manifest["seconds"],
-                        }
-                    )
-        return pd.DataFrame(rows).drop_duplicates("key", ignore_index=True)
+        return timing.timings(self)
+
+    def wall_time(self) -> pd.DataFrame:
+        """Wall time of each circuit: what is paid once per pair of models, and per new task."""
+        return timing.wall_time(self)
 
     def _job(self, pair: str, task: str, method: str, seed: int) -> EvaluateJob:
         wanted = {"pair": pair, "task": task, "method": method, "seed": seed}
@@ -252,7 +253,7 @@ class StudyResults(OnHub):
             grid: Name of a grid; the headline's by default.
             view: Protocol, ranking and metric; the headline's by default.
         """
-        chosen = View(*view) if view is not None else headline(self.config.to_dict())
+        chosen = View(*view) if view is not None else self.view
         job = self._job(pair, task, method, seed)
         ks = GRIDS[grid or self.config.grids[0]]
         if job.key not in self._curves:
@@ -331,13 +332,36 @@ class StudyResults(OnHub):
         """Structure kept by each circuit, mean over tasks and seeds."""
         return tables.structure(self)
 
-    def source_effect(self, against: str = "uniform_s", regime: str = "zero-shot") -> Table:
-        """What the source accounts for: CPR of a regime minus a control's, per task."""
-        return effects(self, against, regime)
+    def source_effect(
+        self,
+        against: str = "uniform_s",
+        regime: str = "zero-shot",
+        *,
+        view: View | None = None,
+    ) -> Table:
+        """What the source accounts for: CPR of a regime minus a control's, per task.
 
-    def overall(self, regime: str = "zero-shot") -> Table:
+        Args:
+            against: The control, or `gold`; `uniform_s` is the one trained on the regime's tasks.
+            regime: The regime.
+            view: Protocol, ranking and metric; the headline's by default.
+
+        Raises:
+            ConfigError: an unknown regime or control, or a control of another regime.
+        """
+        return effects(self, against, regime, view)
+
+    def overall(self, regime: str = "zero-shot", *, view: View | None = None) -> Table:
         """A regime minus gold and minus every control, averaged over tasks."""
-        return overall(self, regime)
+        return overall(self, regime, view)
+
+    def effect_by_way(self, regime: str = "zero-shot") -> Table:
+        """A regime minus uniform s under every protocol, ranking, metric and grid."""
+        return effect_by_way(self, regime)
+
+    def unbounded_tasks(self, pair: str) -> set[str]:
+        """Tasks whose clean and corrupt metric cannot be told apart on their test pairs."""
+        return unbounded_tasks(self, pair)
 
     def worth(self, regime: str = "zero-shot") -> Table:
         """How many target pairs direct attribution needs to reach a regime's CPR."""
@@ -347,8 +371,8 @@ class StudyResults(OnHub):
         """Every table that this study has rows for, by name."""
         found = {}
         for name in (
-            "leaderboard ablations overall source_effect scaling cross_task sensitivity structure "
-            "worth"
+            "leaderboard ablations overall source_effect effect_by_way scaling cross_task "
+            "sensitivity structure worth"
         ).split():
             table = getattr(self, name)()
             if len(table.frame):

@@ -24,30 +24,28 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.data import data_hashes
 from dfa_tl.study.jobs import FORMAT, Group
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.plan import plan
 from dfa_tl.study.results import STUDY_FILE, Failure, StudyResults
-from dfa_tl.study.store import StorageError, Store, replace_file
+from dfa_tl.study.store import StorageError, Store, reason, replace_file
 from dfa_tl.study.work import do
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("dfa_tl", "torch", "transformer-lens", "transformers", "numpy", "scipy", "pandas")
 POLL_SECONDS = 0.05
 SHOW_SECONDS = 2.0
 
@@ -111,14 +109,40 @@ def run_study(
         ModelError: a model that is not there.
         DataError: data of a task that are not there, or not what they should be.
         StorageError: the folder cannot be written or the disk is full; what is done is kept.
+
+    Example:
+        >>> config = StudyConfig(
+        ...     pairs=(PairSpec("toy-small", "toy-large"),),
+        ...     tasks=("arc_easy", "arc_challenge"),
+        ...     methods=("nap",),
+        ...     regimes=("zero-shot",),
+        ...     controls=("uniform_s",),
+        ...     train_pairs=4,
+        ...     test_pairs=4,
+        ...     worth_methods=(),
+        ...     grids=("mib",),
+        ...     variants={"default": AlignmentConfig(epochs=1)},
+        ...     resamples=100,
+        ... )
+        >>> results = run_study(config, "study", progress=False)
+        >>> list(results.leaderboard().frame["setting"])
+        ['Gold', 'DFA (zero-shot)']
     """
     folder = Path(out_dir)
     hashes = model_hashes(
         name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
     )
     of_data = data_hashes(config.tasks, ("train", config.test_split))
-    groups = plan(config, hashes, of_data)
-    _write_study_file(folder, config, hashes, of_data)
+    code = code_identity()
+    groups = plan(config, hashes, of_data, code)
+    content = {
+        "format": FORMAT,
+        "code": code,
+        "config": config.to_dict(),
+        "models": hashes,
+        "data": of_data,
+    }
+    _write_study_file(folder, content)
     store = Store(folder)
     store.clear_aside()
     missing = [group for group in groups if not all(map(store.has, group.jobs))]
@@ -133,7 +157,7 @@ def run_study(
     failures = [failure for failures in failed.values() for failure in failures]
     for failure in failures:
         logger.error("%s of %s failed:\n%s", failure.job, failure.group, failure.traceback)
-    return StudyResults(folder, config, hashes, of_data, tuple(failures))
+    return StudyResults(folder, config, hashes, of_data, code, tuple(failures))
 
 
 def _run_all(
@@ -209,29 +233,10 @@ def _show(bar: Any, before: int, groups: Iterable[Group], store: Store, seen: fl
     return now
 
 
-def _write_study_file(
-    folder: Path,
-    config: StudyConfig,
-    hashes: dict[str, str],
-    of_data: dict[str, dict[str, str]],
-) -> None:
-    content = {
-        "format": FORMAT,
-        "config": config.to_dict(),
-        "models": hashes,
-        "data": of_data,
-        "versions": {"python": platform.python_version()} | dict(map(_version, PACKAGES)),
-    }
+def _write_study_file(folder: Path, content: dict[str, Any]) -> None:
     try:
         replace_file(folder / STUDY_FILE, json.dumps(content, indent=1).encode())
     except OSError as error:
         raise StorageError(
-            f"{folder} cannot be written: {error.strerror or error}. Make room or choose another"
+            f"{folder} cannot be written: {reason(error)}. Make room or choose another"
         ) from error
-
-
-def _version(package: str) -> tuple[str, str]:
-    try:
-        return package, version(package)
-    except PackageNotFoundError:
-        return package, "unknown"

@@ -1,12 +1,13 @@
 """`Store`: a folder of content-addressed results that can be believed.
 
     jobs/<first two of key>/<key>/   the result's files, and manifest.json: settings, sha256 of each
-                                     file, wall time
+                                     file, cost, wall time, and the sha256 of all that it says
 
 A result is written in a folder aside, every file and the folder flushed to disk, and then renamed:
 it is there wholly or not at all, also after `kill -9`. It counts only if its manifest is that of
-the job and every file has its checksum; anything else counts as missing and is done again. Two
-runs may share a folder: they write equal results, and the one that comes second gives way.
+the job, byte for byte as it was written, and every file has its checksum; anything else counts as
+missing and is done again. Two runs may share a folder: they write equal results, and the one that
+comes second gives way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from dfa_tl.errors import DFAError, FileFormatError
 from dfa_tl.files import write_aside
-from dfa_tl.study.jobs import FORMAT, Job
+from dfa_tl.study.jobs import FORMAT, Job, canonical
 
 MANIFEST = "manifest.json"
 ASIDE = ".aside"
@@ -49,7 +50,11 @@ class Store:
         """The manifest of a valid result; None where there is none."""
         path = self.path(job)
         try:
-            manifest = json.loads((path / MANIFEST).read_bytes())
+            content = (path / MANIFEST).read_bytes()
+            manifest = json.loads(content)
+            del manifest["sha256"]
+            if content != _sealed(manifest):
+                return None
             if manifest["format"] != FORMAT or manifest["key"] != job.key:
                 return None
             for name, digest in manifest["files"].items():
@@ -105,13 +110,13 @@ class Store:
                 "seconds": seconds,
                 **facts,
             }
-            write_aside(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
+            write_aside(aside / MANIFEST, _sealed(manifest))
             _flush(aside)
             self._move(aside, job)
         except OSError as error:
             raise StorageError(
                 f"the result of {job} cannot be written below {self.folder}: "
-                f"{error.strerror or error}. Make room or choose another folder and run the study "
+                f"{reason(error)}. Make room or choose another folder and run the study "
                 "again; what is done is kept"
             ) from error
         finally:
@@ -133,7 +138,8 @@ class Store:
                     path.rename(aside.with_name(f"{aside.name}.bad"))
                 shutil.rmtree(aside.with_name(f"{aside.name}.bad"), ignore_errors=True)
             else:
-                _flush(path.parent)
+                for above in (path.parent, path.parent.parent, self.folder):  # may be new as well
+                    _flush(above)
                 return
         raise StorageError(f"another run keeps writing bad results to {path}")
 
@@ -145,6 +151,13 @@ class Store:
                     shutil.rmtree(path, ignore_errors=True)
 
 
+def reason(error: OSError) -> str:
+    """What the system said, without this package's advice about a file that is aside."""
+    while isinstance(error, DFAError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    return error.strerror or str(error)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file wholly or not at all, also while other threads and machines write it too."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -153,6 +166,16 @@ def replace_file(path: Path, content: bytes) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest's file: what it says, and the digest of that.
+
+    Whoever reads it makes it again and compares bytes: a number that is written otherwise but reads
+    the same (1e-05, 1E-05) is an altered one too.
+    """
+    digest = hashlib.sha256(canonical(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "sha256": digest}, indent=1).encode()
 
 
 def _digest(file: Path) -> str:

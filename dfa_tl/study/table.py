@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,21 @@ from dfa_tl.study.store import replace_file
 
 CSV_FORMAT = "%.6g"  # beyond it, results differ between machines
 SHOWN_ROWS = 40  # in a notebook
+PROBABILITIES = ("p", "p (Holm)")  # columns whose small values matter
+LATEX = {
+    "->": r"$\to$",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "--": "-{}-{}",  # no dash
+    "[": "{[}",  # at the start of a row it would be an option of the line break, and so would *
+    "*": "{*}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+"""What stands for texts that mean something else to LaTeX, or are other glyphs there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +44,21 @@ class Table:
     title: str = ""
 
     def _texts(self, decimals: int) -> list[list[str]]:
-        def text(value: object) -> str:
+        def text(column: str, value: object) -> str:
             if value is None or value is pd.NA or value != value:
                 return "-"
-            return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+            if not isinstance(value, float):
+                return " ".join(str(value).split())  # a row stays in its line
+            return probability(value) if column in PROBABILITIES else f"{value:.{decimals}f}"
 
-        return [[text(value) for value in row] for row in self.frame.itertuples(index=False)]
+        names = [str(column) for column in self.frame.columns]
+        return [
+            [text(name, value) for name, value in zip(names, row, strict=True)]
+            for row in self.frame.itertuples(index=False)
+        ]
 
     def to_markdown(self, decimals: int = 2) -> str:
-        """A Markdown table under its title."""
+        """A Markdown table under its title; p-values as `probability` writes them."""
         heading = [str(column) for column in self.frame.columns]
         rows = [heading, ["---"] * len(heading), *self._texts(decimals)]
         lines = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
@@ -47,14 +69,10 @@ class Table:
         return self.frame.to_csv(index=False, float_format=CSV_FORMAT, lineterminator="\n")
 
     def to_latex(self, decimals: int = 2) -> str:
-        r"""A LaTeX `tabular` with `booktabs` rules, in a `table` with a caption."""
-        replaced = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "->": r"$\to$"}
+        """A LaTeX `tabular` with `booktabs` rules, in a `table` with a caption; texts escaped."""
 
         def cells(row: Sequence[str]) -> str:
-            texts = list(row)
-            for plain, escaped in replaced.items():
-                texts = [text.replace(plain, escaped) for text in texts]
-            return " & ".join(texts) + r" \\"
+            return " & ".join(map(escaped, row)) + r" \\"
 
         numeric = [pd.api.types.is_numeric_dtype(kind) for kind in self.frame.dtypes]
         columns = "".join("r" if is_number else "l" for is_number in numeric)
@@ -64,7 +82,7 @@ class Table:
             [
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{cells([self.title])[:-3]}}}",
+                rf"\caption{{{escaped(self.title)}}}",
                 rf"\begin{{tabular}}{{{columns}}}",
                 r"\toprule",
                 heading,
@@ -90,6 +108,17 @@ class Table:
         for path, text in zip(paths, texts.values(), strict=True):
             replace_file(path, text.encode())
         return paths
+
+
+def probability(value: float) -> str:
+    """A p-value with two significant digits, or that it is below 0.001."""
+    return "<0.001" if value < 0.001 else f"{value:#.2g}"
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX prints as it stands, but for `->`, which becomes an arrow."""
+    special = "|".join(map(re.escape, LATEX))
+    return re.sub(special, lambda found: LATEX[found[0]], text)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> Path:

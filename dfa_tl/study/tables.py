@@ -28,13 +28,17 @@ SETTINGS = {
 
 
 def _mean_by_task(rows: Any, index: Sequence[str], tasks: Sequence[str]) -> pd.DataFrame:
-    """One row per `index`, one column per task, their mean over tasks and its sd over seeds."""
+    """One row per `index`, one column per task, their mean over tasks and its sd over seeds.
+
+    `tasks` is how many the mean is over: means over different tasks are not to be compared.
+    """
     keys = list(index)
     wide = rows.pivot_table(index=keys, columns="test_task", values="cpr", sort=False)
     wide = wide.reindex(columns=list(tasks))
     by_seed = rows.groupby([*keys, "seed", "test_task"])["cpr"].mean()
     averages = by_seed.groupby([*keys, "seed"]).mean()
-    wide = wide.assign(average=wide.mean(axis=1), sd=averages.groupby(keys).std())
+    n_tasks = wide.notna().sum(axis=1)
+    wide = wide.assign(average=wide.mean(axis=1), sd=averages.groupby(keys).std(), tasks=n_tasks)
     return wide.rename_axis(columns=None).reset_index()
 
 
@@ -96,7 +100,8 @@ def ablations(results: StudyResults) -> Table:
 def scaling(results: StudyResults) -> Table:
     """Mean recovery of gold by pair, method and regime, over tasks where it is defined.
 
-    `low` and `high` are t limits over tasks.
+    `low` and `high` are t limits over tasks. Gold and aligned are means over the tasks that the
+    regime was measured on. Recovery above the floor needs random W to have been measured.
     """
     config = results.config
     rows: Any = results.headline()
@@ -107,41 +112,49 @@ def scaling(results: StudyResults) -> Table:
             chosen = rows[(rows["pair"] == pair.name) & (rows["method"] == method)]
             chosen = chosen[chosen["variant"].isin(["", main])]
             cpr = chosen.groupby(["regime", "test_task"])["cpr"].mean()
-            floor = float(chosen["floor"].iloc[0]) if len(chosen) else 0.0
             for regime in list(SETTINGS)[1:]:
-                if regime not in chosen["regime"].to_numpy():
+                tasks = [
+                    task
+                    for task in config.tasks
+                    if (regime, task) in cpr.index and ("gold", task) in cpr.index
+                ]
+                if not tasks:
                     continue
-                each = [
-                    recovery(
+                floor = float(chosen["floor"].iloc[0])
+                random = {task: cpr.get(("random_W", task)) for task in tasks}
+                each = {
+                    task: recovery(
                         float(cpr[regime, task]),
                         float(cpr["gold", task]),
-                        float(cpr.get(("random_W", task), floor)),
+                        floor if random[task] is None else float(random[task]),
                         floor=floor,
                     )
-                    for task in config.tasks
-                    if (regime, task) in cpr.index
-                ]
-                defined = [one for one in each if one.ratio is not None]
+                    for task in tasks
+                }
+                above = [each[task].above_floor for task in tasks if random[task] is not None]
+                undefined = [task for task in tasks if each[task].ratio is None]
+                ratios = [one.ratio for one in each.values()]
                 found.append(
                     {
                         "pair": pair.name,
                         "method": method,
                         "setting": SETTINGS[regime],
-                        "gold": float(cpr["gold"].mean()),
-                        "aligned": float(cpr[regime].mean()),
-                        **_summary("recovery", [one.ratio for one in defined]),
-                        **_summary("above floor", [one.above_floor for one in defined]),
-                        "tasks": len(each),
-                        "undefined": len(each) - len(defined),
+                        "gold": float(cpr["gold"][tasks].mean()),
+                        "aligned": float(cpr[regime][tasks].mean()),
+                        **_summary("recovery", ratios, config.level),
+                        **_summary("above floor", above, config.level),
+                        "tasks": len(tasks),
+                        "undefined": len(undefined),
+                        "why": "; ".join(f"{task}: {each[task].reason}" for task in undefined),
                     }
                 )
     return Table(pd.DataFrame(found), title("Recovery of gold CPR", results))
 
 
-def _summary(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
+def _summary(name: str, values: Sequence[float | None], level: float) -> dict[str, float | None]:
     """Mean over tasks, with its t interval: another six tasks might have given another mean."""
     numbers = [value for value in values if value is not None]
-    spread = seed_spread(numbers) if numbers else None
+    spread = seed_spread(numbers, level=level) if numbers else None
     interval = spread.interval if spread else None
     return {
         name: spread.mean if spread else None,
@@ -164,7 +177,7 @@ def cross_task(results: StudyResults) -> Table:
 
 
 def sensitivity(results: StudyResults) -> Table:
-    """One row per circuit, one column per way of measuring."""
+    """One row per circuit, one column per way of measuring; of several draws, the first."""
     rows: Any = results.frame()
     first: Any = results.headline().iloc[:1]
     varied = rows[rows["draw"] == 0]

@@ -6,10 +6,12 @@ loads the pair once.
 
 from __future__ import annotations
 
+import platform
 import random
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.circuits import EvaluateJob, seed_of
+from dfa_tl.study.code import code_identity
 from dfa_tl.study.cost import attribution_passes, training_passes
 from dfa_tl.study.data import sample
 from dfa_tl.study.jobs import Job
@@ -34,6 +37,7 @@ from dfa_tl.study.store import Store
 from dfa_tl.tasks.pairs import PairDataset
 
 MODELS_KEPT = 3
+PACKAGES = ("torch", "transformer-lens", "transformers", "numpy", "scipy")
 
 
 class Result(NamedTuple):
@@ -44,10 +48,25 @@ class Result(NamedTuple):
 
 
 def do(job: Job, store: Store) -> None:
-    """Do a job and store its result."""
+    """Do a job and store its result.
+
+    Raises:
+        ConfigError: this process runs other code than the one that planned the job.
+    """
+    if job.code != code_identity():
+        raise ConfigError(
+            f"the job is for dfa_tl {job.code}, this process runs {code_identity()}: install the "
+            "same code wherever a study works"
+        )
     began = time.perf_counter()
     result = WORK[job.kind](job, store)
-    store.save(job, result.write, result.facts, time.perf_counter() - began)
+    facts = {**result.facts, "versions": _versions()}
+    store.save(job, result.write, facts, time.perf_counter() - began)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def load(job: Job, store: Store) -> NodeScores | Alignment:
@@ -72,20 +91,32 @@ def _loaded(name: str, expected: str, dtype: str, device: str | None) -> NodeMod
 
 def model_of(job: Job, role: str = "model") -> NodeModel:
     """The model that a job runs, loaded once per process."""
+    return _loaded(*_identity(job, role))
+
+
+def _identity(job: Job, role: str) -> tuple[str, str, str, str | None]:
     settings = job.settings
-    identity = (settings[role], settings[f"{role}_hash"], settings[f"{role}_dtype"])
-    return _loaded(*identity, job.machine["device"])
+    name, expected, dtype = (settings[f"{role}{part}"] for part in ("", "_hash", "_dtype"))
+    return name, expected, dtype, job.machine["device"]
 
 
 @lru_cache(maxsize=128)
-def tokens_of(
-    model: NodeModel, task: str, split: str, n: int, seed: int, expected: str | None
+def _tokens_of(
+    identity: tuple[str, str, str, str | None],
+    task: str,
+    split: str,
+    n: int,
+    seed: int,
+    expected: str | None,
 ) -> PairDataset:
     """Pairs of a task as one model's tokens, made once per process.
+
+    The model is named, not given: what is kept here must not keep a model in memory.
 
     Raises:
         DataError: the data have changed, or fewer than `n` pairs suit the model's tokenizer.
     """
+    model = _loaded(*identity)
     pairs = sample(task, split, n, seed, expected).tokenize(model)
     if len(pairs) < n:
         raise DataError(
@@ -97,15 +128,16 @@ def tokens_of(
     )
 
 
-def _train(model: NodeModel, job: Job, task: str) -> PairDataset:
+def _train(job: Job, role: str, task: str) -> PairDataset:
     settings = job.settings
     expected = settings.get("data", {}).get(task)
-    return tokens_of(model, task, "train", settings["train_pairs"], settings["seed"], expected)
+    n, seed = settings["train_pairs"], settings["seed"]
+    return _tokens_of(_identity(job, role), task, "train", n, seed, expected)
 
 
 def _attribute(job: Job, store: Store) -> Result:
     settings, model = job.settings, model_of(job)
-    data = _train(model, job, settings["task"])
+    data = _train(job, "model", settings["task"])
     if job.kind == "few-pairs":
         # The first pairs in a random order: a larger draw contains the smaller ones.
         order = list(range(len(data)))
@@ -152,7 +184,7 @@ def _align(job: Job, store: Store) -> Result:
         constant = controls.uniform_s(nodes)
         random_s = {task: controls.random_s(nodes, seed) for task, seed in seeds.items()}
         scores = dict.fromkeys(tasks, constant) if kind == "uniform" else random_s
-    data = {task: _train(target, job, task) for task in tasks}
+    data = {task: _train(job, "target", task) for task in tasks}
     config = AlignmentConfig(**settings["config"])
     alignment = align(scores, target, data, config, progress=False)
     passes = training_passes(config.epochs).times(sum(map(len, data.values())))
@@ -161,7 +193,7 @@ def _align(job: Job, store: Store) -> Result:
 
 def _target_only(job: Job, store: Store) -> Result:
     target, config = model_of(job, "target"), AlignmentConfig(**job.settings["config"])
-    data = {task: _train(target, job, task) for task in job.settings["tasks"]}
+    data = {task: _train(job, "target", task) for task in job.settings["tasks"]}
     scores = controls.target_only(target, data, config, progress=False)
     passes = training_passes(config.epochs).times(sum(map(len, data.values())))
     return Result(_scores_file(scores), passes)
@@ -173,7 +205,8 @@ def _evaluate(job: Job, store: Store) -> Result:
     target = model_of(job, "target")
     split, n, seed = job.settings["test"]
     task = job.settings["task"]
-    data = tokens_of(target, task, split, n, seed, job.settings.get("data", {}).get(task))
+    expected = job.settings.get("data", {}).get(task)
+    data = _tokens_of(_identity(job, "target"), task, split, n, seed, expected)
     return Result(measure(job, target, data, lambda need: load(need, store), store.manifest), {})
 
 

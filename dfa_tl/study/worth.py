@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dfa_tl.study.effects import check_regime
 from dfa_tl.study.table import Table
 from dfa_tl.study.tables import title
 
@@ -14,10 +15,16 @@ if TYPE_CHECKING:
 
 
 def worth(results: StudyResults, regime: str) -> Table:
-    """The smallest number of target pairs whose gold circuit reaches the regime's CPR.
+    """The smallest number of target pairs from which gold circuits reach the regime's CPR.
 
-    Gold CPR is the mean over draws and seeds; missing where no number tried reaches it.
+    That many pairs, and every larger number that was tried, reach it; a smaller number that does by
+    luck is not enough. Gold CPR is the mean over draws and seeds; missing where no number tried is
+    enough.
+
+    Raises:
+        ConfigError: an unknown regime.
     """
+    check_regime(regime)
     config = results.config
     rows: Any = results.headline()
     main = next(iter(config.variants))
@@ -36,7 +43,8 @@ def worth(results: StudyResults, regime: str) -> Table:
                     if task not in ours.index or task not in few["test_task"].to_numpy():
                         continue
                     by_size = sizes[task]
-                    enough = by_size.index[by_size >= ours[task]]
+                    reached = by_size.sort_index() >= ours[task]
+                    enough = reached.index[reached[::-1].cummin()[::-1]]
                     found.append(
                         {
                             "pair": pair.name,

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from dfa_tl.errors import ConfigError, DataError
+from dfa_tl.errors import DataError
+from dfa_tl.settings import whole_number
 from dfa_tl.tasks.tokenization import PairTokens
 
 
@@ -101,8 +102,19 @@ class TokenPairs:
     def __len__(self) -> int:
         return len(self.clean)
 
-    def check_vocabulary(self, size: int) -> None:
-        """Raise `DataError` unless every token is one of a model's `size` tokens."""
+    def check_fits(self, size: int, context: int) -> None:
+        """Raise `DataError` unless a model can run the pairs.
+
+        Args:
+            size: How many tokens the model knows.
+            context: How many it takes.
+        """
+        if bool((self.lengths > context).any()):
+            rows = (self.lengths > context).nonzero()[:, 0].tolist()
+            raise DataError(
+                f"pairs {rows[:10]} of {self.name!r} have up to {int(self.lengths.max())} tokens; "
+                f"the model takes {context} at most"
+            )
         for which in ("clean", "corrupt", "answers"):
             tokens = getattr(self, which)
             wrong = ((tokens < 0) | (tokens >= size)).any(1)
@@ -115,10 +127,10 @@ class TokenPairs:
 
     def select(self, rows: Tensor | Sequence[int], device: torch.device | str) -> PairBatch:
         """The pairs at `rows` as a batch on `device`."""
-        index = torch.as_tensor(rows, dtype=torch.long)
+        index = torch.as_tensor(rows, dtype=torch.long, device="cpu")
         lengths = self.lengths[index]
         width = int(lengths.max())
-        mask = torch.arange(width) < lengths[:, None]
+        mask = torch.arange(width, device="cpu") < lengths[:, None]
         return PairBatch(
             clean=self.clean[index, :width].to(device),
             corrupt=self.corrupt[index, :width].to(device),
@@ -129,10 +141,13 @@ class TokenPairs:
         )
 
     def row_batches(self, batch_size: int) -> list[Tensor]:
-        """Rows of each batch, pairs of equal length together so that little is padded."""
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: must be at least 1")
-        return list(self.lengths.argsort(stable=True).split(batch_size))
+        """Rows of each batch, pairs of equal length together so that little is padded.
+
+        Raises:
+            ConfigError: a batch size that is no whole number from 1.
+        """
+        size = whole_number("batch_size", batch_size, 1)
+        return list(self.lengths.argsort(stable=True).split(size))
 
 
 def padded(pairs: Sequence[PairTokens], name: str) -> TokenPairs:
@@ -140,7 +155,7 @@ def padded(pairs: Sequence[PairTokens], name: str) -> TokenPairs:
     return TokenPairs(
         clean=pad_sequence([pair.clean for pair in pairs], batch_first=True),
         corrupt=pad_sequence([pair.corrupt for pair in pairs], batch_first=True),
-        lengths=torch.tensor([len(pair.clean) for pair in pairs]),
+        lengths=torch.tensor([len(pair.clean) for pair in pairs], device="cpu"),
         answers=torch.stack([pair.answers for pair in pairs]),
         name=name,
     )

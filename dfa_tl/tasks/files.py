@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -23,6 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from dfa_tl.errors import ConfigError, DataError, FileFormatError
+from dfa_tl.files import without_doubles
 from dfa_tl.tasks.pairs import OnInvalid, PairDataset
 from dfa_tl.tasks.tokenization import PromptPair
 
@@ -67,6 +69,15 @@ def read_pairs(
         ConfigError: a file of another kind, or `columns` that name no column.
         DataError: a column is missing or there twice, there are no rows, or cells are empty, not
             text, not token ids, or the same for both answers; rows are counted from 0.
+
+    Example:
+        >>> import pandas as pd
+        >>> columns = ["prompt", "corrupt", "answer", "wrong"]
+        >>> frame = pd.DataFrame([["16 + 14 =", "3 + 11 =", " 30", " 14"]], columns=columns)
+        >>> names = {"clean": "prompt", "wrong_answer": "wrong"}
+        >>> data = read_pairs(frame, columns=names, name="sums")
+        >>> len(data), data.name, data.pairs[0].clean
+        (1, 'sums', '16 + 14 =')
     """
     frame, origin = _frame(source)
     taken = _columns(frame, dict(columns or {}), origin)
@@ -158,12 +169,14 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=without_doubles)
         except json.JSONDecodeError as error:
             raise FileFormatError(
                 f"{path}, line {number}: not JSON ({error.msg}, column {error.colno}); each line "
                 "must be one JSON object"
             ) from error
+        except (ValueError, RecursionError) as error:  # a key twice, a number too long, too deep
+            raise FileFormatError(f"{path}, line {number}: not a row of pairs: {error}") from error
         if not isinstance(record, dict):
             raise FileFormatError(
                 f"{path}, line {number}: a {type(record).__name__}, not an object"
@@ -245,10 +258,12 @@ def _text(cell: Any) -> str:
 def _token_id(cell: Any) -> int:
     if _missing(cell):
         raise ValueError("is empty")
-    digits = isinstance(cell, str) and cell.strip().isdecimal()
-    number = isinstance(cell, (int, float)) and not isinstance(cell, bool)
-    whole = number and float(cell).is_integer()
-    if not (digits or whole) or int(cell) < 0:
+    digits = isinstance(cell, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", cell)
+    whole = False
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        # Compared before it is made a float: there may be none of such a size.
+        whole = 0 <= cell < 2**63 and float(cell).is_integer()
+    if not (digits or whole):
         raise ValueError("is not a token id (a whole number from 0)")
     return int(cell)
 

@@ -1,8 +1,9 @@
 """Metrics: a number per pair from the logits at the last real position.
 
 A metric is any callable `metric(last_logits, batch) -> Float[Tensor, "batch"]`; larger means more
-of the clean behaviour. Computed in float32 whatever the model's dtype. Gradients are taken through
-all of these but `accuracy`, which is for evaluation only.
+of the clean behaviour. One number per pair, not averaged: averages are taken over all pairs, so
+that no result depends on the batch size. Computed in float32 whatever the model's dtype. Gradients
+are taken through all of these but `accuracy`, which is for evaluation only.
 
     logit_diff   logit(answer) - logit(wrong answer)
     prob_diff    P(answer) - P(wrong answer)
@@ -19,10 +20,41 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 from dfa_tl.tasks.batches import PairBatch
 
 Metric = Callable[[Float[Tensor, "batch vocab"], PairBatch], Float[Tensor, " batch"]]
+
+
+def measured(
+    metric: Metric, last_logits: Float[Tensor, "batch vocab"], batch: PairBatch
+) -> Float[Tensor, " batch"]:
+    """The metric of each pair of a batch, in float32: how every metric is called.
+
+    Raises:
+        ConfigError: the metric is no function, or gives anything but one floating-point number per
+            pair.
+    """
+    if not callable(metric):
+        raise ConfigError(
+            f"metric={shown(metric)}: must be a function metric(last_logits, batch), such as "
+            "dfa_tl.tasks.metrics.logit_diff"
+        )
+    values = metric(last_logits, batch)
+    fits = isinstance(values, Tensor) and values.is_floating_point()
+    if not fits or values.shape != (len(batch),):
+        came = (
+            f"shape {tuple(values.shape)} of {values.dtype}"
+            if isinstance(values, Tensor)
+            else type(values).__name__
+        )
+        raise ConfigError(
+            f"the metric {getattr(metric, '__name__', metric)!r} must give a floating-point tensor "
+            f"of shape ({len(batch)},) for a batch of {len(batch)}, one number per pair; got {came}"
+            ". Do not average or sum over the batch: that is done over all pairs"
+        )
+    return values.float()
 
 
 def _at_answers(

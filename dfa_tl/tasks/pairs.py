@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dfa_tl.errors import ConfigError, DataError
+from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs, padded
 from dfa_tl.tasks.eap_ig import EapIgBatch, pairs_of_batches
 from dfa_tl.tasks.tokenization import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnInvalid = Literal["raise", "drop"]
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class PairDataset:
         answer_rule: How an answer becomes a token; see `dfa_tl.tasks.tokenization`.
         limit: Use only the first so many pairs that a model's tokenizer leaves usable.
         left_out: What the source holds and `pairs` does not, in words, for the report.
+
+    Example:
+        >>> pair = PromptPair("16 + 14 =", "3 + 11 =", answer=" 30", wrong_answer=" 14")
+        >>> data = PairDataset((pair,), name="sums")
+        >>> tokens = data.tokenize(load_model("toy-small"))
+        >>> tuple(tokens.clean.shape), tokens.lengths.tolist()
+        ((1, 5), [5])
     """
 
     pairs: tuple[PromptPair, ...]
@@ -82,13 +91,23 @@ class PairDataset:
             answers: Right and wrong answer token of each pair.
             lengths: Real tokens of each pair; None when nothing is padded.
             name: The task.
+
+        Raises:
+            DataError: no pairs; tensors that are not of whole numbers, or whose shapes or values do
+                not fit together. What a model cannot take is refused when it is to run.
         """
         if lengths is None:
-            lengths = torch.full((len(clean),), clean.shape[-1])
-        given = (clean, corrupt, lengths, answers)
-        clean, corrupt, lengths, answers = (tensor.detach().cpu().long() for tensor in given)
-        tokens = TokenPairs(clean, corrupt, lengths, answers, name)
-        return cls(pairs=(), name=name, tokens=tokens)
+            width = clean.shape[-1] if clean.dim() else 0
+            lengths = clean.new_full(clean.shape[:1], width, dtype=torch.long)
+        given = {"clean": clean, "corrupt": corrupt, "lengths": lengths, "answers": answers}
+        for which, tensor in given.items():
+            if tensor.dtype not in _WHOLE:
+                raise DataError(
+                    f"{which} must be whole numbers (torch.long), got {tensor.dtype}: token ids "
+                    "are not rounded"
+                )
+        whole = {which: tensor.detach().cpu().long() for which, tensor in given.items()}
+        return cls(pairs=(), name=name, tokens=TokenPairs(**whole, name=name))
 
     @classmethod
     def from_eap_ig(cls, batches: Iterable[Sequence[Any]], name: str = "pairs") -> PairDataset:
@@ -119,8 +138,7 @@ class PairDataset:
         """
         if self.tokens is not None:
             raise ConfigError(f"{self.name!r} holds tokens; EAP-IG needs the prompts as text")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: must be at least 1")
+        batch_size = whole_number("batch_size", batch_size, 1)
         usable = self._usable(tokenizer).usable
         rows = [(self.pairs[number], tokens.answers) for number, tokens in usable.items()]
         return [
@@ -161,10 +179,11 @@ class PairDataset:
         Raises:
             DataError: no pairs; or (with `on_invalid="raise"`) pairs of unequal token length,
                 with an answer that is not one token, with an empty prompt, with words unknown
-                to the tokenizer, or with equal answers: the message lists them.
+                to the tokenizer, or with equal answers: the message lists them; or tokens that
+                the model does not know, or more of them than it takes.
         """
         if self.tokens is not None:
-            self.tokens.check_vocabulary(tokenizer.vocabulary_size)
+            self.tokens.check_fits(tokenizer.vocabulary_size, tokenizer.context_length)
             return self.tokens
         return padded(list(self._usable(tokenizer).usable.values()), self.name)
 

@@ -55,6 +55,12 @@ def load_task(
         FileFormatError: a file of a folder that cannot be read.
         DataError: the split does not hold `n` distinct pairs, shares some with the train split of
             its folder, or a benchmark's data set cannot be loaded.
+
+    Example:
+        >>> data = load_task("arithmetic_addition", n=2)
+        >>> pair = data.pairs[0]
+        >>> pair.clean, pair.answer, pair.corrupt, pair.wrong_answer
+        ('16 + 14 =', ' 30', '3 + 11 =', ' 14')
     """
     if name.startswith("mib/"):
         return load_mib(name, split=split, n=n, seed=seed, path=path)

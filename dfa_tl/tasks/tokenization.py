@@ -46,6 +46,11 @@ class Tokenizer(Protocol):
         """How many tokens the model knows: ids run from 0 to one less."""
         ...
 
+    @property
+    def context_length(self) -> int:
+        """How many tokens a prompt may have."""
+        ...
+
 
 @dataclass(frozen=True)
 class PromptPair:
@@ -135,7 +140,7 @@ def _pair_tokens(pair: PromptPair, tokenizer: Tokenizer, rule: AnswerRule) -> Pa
         raise DataError(
             f"answer and wrong answer are the same token ({pair.answer!r}, {pair.wrong_answer!r})"
         )
-    return PairTokens(clean, corrupt, torch.tensor(answers))
+    return PairTokens(clean, corrupt, torch.tensor(answers, device="cpu"))
 
 
 def _check_as_long(pair: PromptPair, tokenizer: Tokenizer) -> None:

@@ -29,6 +29,7 @@ from dfa_tl.viz.results import (
 from dfa_tl.viz.theme import INK, QUIET, Style, circuit_label, circuit_style, finished
 
 COLUMNS = 3
+PASSES = ("_forward", "_backward")  # ends of the columns that count them
 GOLD_STYLES = (
     Style("#000000", "solid", "circle"),
     Style("#000000", "dot", "circle-open"),
@@ -61,7 +62,8 @@ def cost_frontier(
         results: A study's results.
         pair: Name of a pair of models; the study's first by default.
         method: Attribution method of DFA and its controls; the study's first by default. Gold from
-            few pairs is drawn for every method that the study tried.
+            few pairs is drawn for every method that the study tried. Circuits whose passes are
+            not known are left out.
         task: A test task; all by default, one panel each.
 
     Raises:
@@ -118,6 +120,7 @@ def cost_frontier(
 
 def _points(results: Results, rows: Any, pair: str, method: str, task: str) -> list[_Point]:
     config = results.config
+    rows = rows.dropna(subset=[name for name in rows.columns if name.endswith(PASSES)])
     found = []
     for series, direct in _gold(config, method).items():
         few = rows[(rows["pair"] == pair) & (rows["method"] == direct)]

@@ -91,11 +91,11 @@ def cross_task_heatmap(
         f"{_range(diagonal)} on the diagonal, where W was trained on the test task, "
         f"{_range(off)} off it, {_range([each[-1] for each in matrices.values()])} for gold."
     )
+    of = ["All pairs" if len(pairs) > 1 else pairs[0], *(methods if len(methods) == 1 else ())]
     return finished(
         figure,
         alt=alt,
-        title=f"{pairs[0] if len(pairs) == 1 else 'All pairs'}: CPR by train and test task "
-        f"({measured_with(results)})",
+        title=f"{', '.join(of)}: CPR by train and test task ({measured_with(results)})",
         width=width + 200,
         height=height + 150,
         margin={"l": 110, "r": 90, "t": 84, "b": 66},

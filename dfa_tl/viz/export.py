@@ -56,7 +56,7 @@ def save_figure(
         )
     if find_spec("kaleido") is None:
         raise ExportError(
-            f"saving a figure as {kind} needs kaleido: run pip install 'dfa_tl[export]', or save "
+            f"saving a figure as {kind} needs kaleido: run pip install kaleido, or save "
             "it as .html, which needs nothing"
         )
     write_aside(path, _image(figure, kind, width, height, scale))

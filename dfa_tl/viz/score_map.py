@@ -23,10 +23,11 @@ OUTLIER = 5  # a score this many times as large as the others does not stretch t
 def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "") -> go.Figure:
     """Node scores as layer by head, with the MLP as its own column: source, gold, aligned, ..
 
-    Colours are centred on zero (blue supports the clean behaviour, orange opposes it). Each panel
-    has its own scale, because scores of different models and methods have different units: its
-    heading says which absolute score has full colour. Clearly negative cells also carry a minus
-    sign.
+    Colours are centred on zero: in attributed scores, blue supports the clean behaviour and orange
+    opposes it; scores that were carried over are logits of a mask, and only their order counts.
+    Each panel has its own scale, because scores of different models and methods have different
+    units: its heading says which absolute score has full colour. Clearly negative cells also carry
+    a minus sign.
 
     Args:
         scores: Scores of one model, or several by label, one panel each; they may be of different

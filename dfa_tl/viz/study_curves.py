@@ -34,6 +34,7 @@ def study_curves(
     regimes: Sequence[str] = REGIMES,
     bands: bool = True,
     grid: str | None = None,
+    log_k: bool | None = None,
 ) -> go.Figure:
     """Faithfulness of gold, aligned and control circuits: one panel per task (Figures 2, 5 to 10).
 
@@ -46,6 +47,8 @@ def study_curves(
             the study has not are left out.
         bands: Whether to draw bootstrap bands over test pairs, at the study's level.
         grid: Name of a grid of the study; the headline's by default.
+        log_k: Logarithmic k, on which k = 0 has no place; by default where the smallest k is
+            above 0.
 
     Raises:
         ConfigError: an unknown pair, method, seed, circuit or grid, or nothing measured.
@@ -79,7 +82,7 @@ def study_curves(
         panels,
         {circuit_label(regime): circuit_style(regime) for regime in regimes},
         bands=bootstrap_of(results) if bands else None,
-        log_k=None,
+        log_k=log_k,
         title=f"{names[0] if len(names) == 1 else 'All pairs'}, {method}: faithfulness by task",
         columns=len(config.tasks) if len(config.tasks) <= MOST_COLUMNS else COLUMNS,
     )

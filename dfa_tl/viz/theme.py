@@ -96,6 +96,7 @@ CIRCUITS = {
     "uniform_s": Style("#E69F00", "longdash", "cross"),
     "random_s": Style("#8C6D1F", "longdashdot", "star"),
     "random_W": Style("#8A8A8A", "dot", "x-thin"),
+    "untrained_W": Style("#56B4E9", "dot", "hexagon-open"),
     "scrambled_s": Style("#8A8A8A", "dash", "triangle-down"),
     "permuted_W": Style("#8A8A8A", "dashdot", "triangle-left"),
     "depth_mean": Style("#56B4E9", "longdash", "hexagon"),

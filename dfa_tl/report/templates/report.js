@@ -11,7 +11,10 @@
   // No bar of buttons: one of them would send the figure to a host, and none work by keyboard.
   const config = { responsive: true, displayModeBar: false, showSendToCloud: false, showTips: false };
 
+  const begun = new Set();
   const draw = async (figure) => {
+    if (begun.has(figure)) return;
+    begun.add(figure);
     const plot = figure.querySelector(".plot");
     const { data, layout, frames, steps, start } = JSON.parse(
       figure.querySelector('script[type="application/json"]').textContent,
@@ -85,12 +88,24 @@
 
   const sizes = new ResizeObserver(reachable);
   for (const part of all(".scroll, .scroll > *")) sizes.observe(part);
+
+  // What is folded has no width: it is drawn once it is opened, and fitted when opened again -----
+  for (const details of all("details.further")) {
+    details.addEventListener("toggle", async () => {
+      if (!details.open) return;
+      for (const figure of all("figure.drawing", details)) {
+        await draw(figure);
+        if (details.open) await Plotly.Plots.resize(figure.querySelector(".plot"));
+      }
+    });
+  }
   addEventListener("beforeprint", () => {
     for (const details of all("details")) details.open = true;
+    for (const figure of all("figure.drawing")) draw(figure);
   });
   (async () => {
     for (const figure of all("figure.drawing")) {
-      await draw(figure);
+      if (!figure.closest("details:not([open])")) await draw(figure);
     }
     document.documentElement.dataset.ready = "";
   })();
