@@ -107,6 +107,15 @@ def unchecked():
     config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def one_thread():
+    """The models are tiny: more threads of PyTorch's would only wait, and none outlive a fork."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def toy_small() -> NodeModel:
     return load_model("toy-small")

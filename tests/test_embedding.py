@@ -36,13 +36,7 @@ METHODS = ("nap", "nap-ig-activations", "exact")
 RAW = AlignmentConfig(epochs=1, normalization="none", initialization="random")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The models are tiny: a second thread of PyTorch's own would only wait."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def everything(model, data) -> dict[str, torch.Tensor]:

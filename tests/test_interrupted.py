@@ -35,7 +35,7 @@ from hooked_models import hooked_transformer
 from tiny_models import random_pairs, tiny_model
 
 PACKAGE = str(Path(dfa_tl.__file__).parent)
-SAMPLES = 15
+SAMPLES = 8
 
 
 def skip_without_hooked_transformer() -> None:
@@ -49,13 +49,7 @@ def hooked_toy() -> NodeModel:
     return load_model(hooked_transformer(plain, load_model("toy-small").tl.tokenizer))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The models are tiny; and PyTorch's own threads are not there in a forked process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=["bridge", "hooked transformer"])

@@ -21,13 +21,7 @@ from dfa_tl.models.loading import BUNDLED_FOLDER
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from test_study import TINY
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write(folder: Path, split: str, n: int, task: str = "ioi") -> pd.DataFrame:

@@ -49,12 +49,7 @@ SMALL = StudyConfig(
 TINY = replace(SMALL, regimes=("zero-shot",), controls=("random_W", "uniform_s"), worth_methods=())
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,8 @@ def of_circuit(
     makers = {
         "score-map": _Maker(
             f"Scores of {task}",
-            "Scores by layer and head; the MLP is the last column.",
+            "Scores by layer and head; the MLP is the last column. Of scores that were carried "
+            "over only the order counts: their sign says nothing.",
             lambda: viz.score_map(
                 {"source": source(), "gold": scores("gold"), regime: scores(regime)}
             ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dfa_tl.study.cost import closure, paid_per
+from dfa_tl.study.measure import identity
 
 if TYPE_CHECKING:
     from dfa_tl.study.results import StudyResults
@@ -44,22 +45,13 @@ def wall_time(results: StudyResults) -> pd.DataFrame:
 
 def _of_circuits(results: StudyResults) -> Iterator[dict[str, Any]]:
     for job in results.evaluations:
-        settings = job.settings
         for circuit in job.circuits:
             seconds = {"pair": 0.0, "task": 0.0}
             for need in closure(circuit.needs.values()).values():
                 manifest = results.manifest(need) or {"seconds": float("nan")}
-                seconds[paid_per(need, settings["task"])] += manifest["seconds"]
+                seconds[paid_per(need, job.settings["task"])] += manifest["seconds"]
             yield {
-                "pair": settings["pair"],
-                "method": settings["method"],
-                "regime": circuit.name,
-                "variant": circuit.variant,
-                "train_tasks": "+".join(circuit.train_tasks),
-                "test_task": settings["task"],
-                "seed": settings["seed"],
-                "draw": circuit.draw,
-                "pairs": circuit.pairs,
+                **identity(job, circuit),
                 "seconds_once_per_pair": seconds["pair"],
                 "seconds_per_task": seconds["task"],
             }
