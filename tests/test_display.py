@@ -22,7 +22,7 @@ from dfa_tl import (
     display,
 )
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults
-from dfa_tl.study.results import Failure
+from dfa_tl.study.jobs import Failure
 from dfa_tl.study.table import Table
 
 EVIL = '<img src=x onerror="alert(1)">'

@@ -33,7 +33,7 @@ from dfa_tl.report.grid import grid
 from dfa_tl.report.sections import Section, with_intervals
 from dfa_tl.report.words import signed
 from dfa_tl.study import StudyConfig, StudyResults
-from dfa_tl.study.results import Failure
+from dfa_tl.study.jobs import Failure
 from small_studies import HEADS, MARKUP, SMALL, TASKS
 from stand_in import StandIn
 

@@ -127,8 +127,8 @@ def target_only(
             and of their profile does not apply. The default is `AlignmentConfig.paper()`, for a
             single logit moves by no more than the learning rate in a step, and .1 is the paper's.
         start: Every logit before training. 1/2 is where the default W starts under constant
-            scores; from 0, where all nodes are half off, addition stays unsolved in the toy pair
-            (CPR .42 on validation pairs, .80 from 1/2).
+            scores. From 0 a mask may stay stuck: every node is half off at first, and the clean
+            behaviour may be gone.
         progress: Show a progress bar.
 
     Returns:

@@ -84,3 +84,18 @@ class Group:
 
     def __str__(self) -> str:
         return f"{self.pair}, {self.method}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed twice.
+
+    Attributes:
+        group: Pair, method and seed.
+        job: The job.
+        traceback: Where it failed, or which failed job it needs.
+    """
+
+    group: str
+    job: str
+    traceback: str

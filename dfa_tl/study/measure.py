@@ -34,6 +34,10 @@ from dfa_tl.tasks.pairs import PairDataset
 
 logger = logging.getLogger(__name__)
 
+KEYS = (
+    "pair method regime variant train_tasks test_task seed draw pairs protocol ranking metric grid"
+).split()
+"""The columns that tell rows apart, in the order in which rows are sorted."""
 OVERLAPS = (0.1, 0.2, 0.5)
 
 

@@ -31,8 +31,8 @@ from dfa_tl.study.config import GRIDS, REGIMES, StudyConfig
 from dfa_tl.study.copied import copy_study
 from dfa_tl.study.description import read_description
 from dfa_tl.study.effects import effect_by_way, effects, overall, unbounded_tasks
-from dfa_tl.study.jobs import Group, Job
-from dfa_tl.study.measure import View, cut, headline, load_curves
+from dfa_tl.study.jobs import Failure, Group, Job
+from dfa_tl.study.measure import KEYS, View, cut, headline, load_curves
 from dfa_tl.study.plan import plan
 from dfa_tl.study.rows import checked_rows
 from dfa_tl.study.store import Store
@@ -44,36 +44,6 @@ if TYPE_CHECKING:
     from dfa_tl.models.patterns import AttentionPatterns
 
 STUDY_FILE = "study.json"
-KEYS = [
-    "pair",
-    "method",
-    "regime",
-    "variant",
-    "train_tasks",
-    "test_task",
-    "seed",
-    "draw",
-    "pairs",
-    "protocol",
-    "ranking",
-    "metric",
-    "grid",
-]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that failed twice.
-
-    Attributes:
-        group: Pair, method and seed.
-        job: The job.
-        traceback: Where it failed, or which failed job it needs.
-    """
-
-    group: str
-    job: str
-    traceback: str
 
 
 @dataclass(frozen=True, eq=False)

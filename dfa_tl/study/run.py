@@ -37,10 +37,10 @@ from tqdm.auto import tqdm
 from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.data import data_hashes
-from dfa_tl.study.jobs import FORMAT, Group
+from dfa_tl.study.jobs import FORMAT, Failure, Group
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.plan import plan
-from dfa_tl.study.results import STUDY_FILE, Failure, StudyResults
+from dfa_tl.study.results import STUDY_FILE, StudyResults
 from dfa_tl.study.store import StorageError, Store, reason, replace_file
 from dfa_tl.study.work import do
 
