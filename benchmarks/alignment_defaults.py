@@ -27,6 +27,8 @@ from dfa_tl import (
     load_model,
     load_task,
 )
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.output import output_file
 from dfa_tl.tasks import TASKS
 
 SETTINGS: dict[str, dict] = {
@@ -51,7 +53,7 @@ def main() -> None:
         "--out", type=Path, default=Path("benchmarks/results/alignment_defaults.csv")
     )
     arguments = parser.parse_args()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    out = output_file(arguments.out, "alignment_defaults.csv")
     source, target = load_model("toy-small"), load_model("toy-large")
     constant = controls.uniform_s(source.nodes)
     rows = []
@@ -86,7 +88,7 @@ def main() -> None:
                         "linear": linear[name]["logit_diff"].cpr,
                     }
                 )
-        pd.DataFrame(rows).to_csv(arguments.out, index=False)
+        write_file(out, pd.DataFrame(rows).to_csv(index=False).encode())
         print(f"seed {seed} done", flush=True)
     table = pd.DataFrame(rows)
     by_task = table.pivot_table(index="setting", columns="task", values="linear")

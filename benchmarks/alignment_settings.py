@@ -24,6 +24,8 @@ import torch
 
 from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.output import output_folder
 
 SWEEP = [
     AlignmentConfig(normalization=normalization, initialization=initialization, learning_rate=rate)
@@ -115,13 +117,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="default: 2, and 3 with --test")
     parser.add_argument("--out", type=Path, default=Path("out/settings"), help="of the study")
     arguments = parser.parse_args()
+    out = output_folder(arguments.out)
     if arguments.test:
-        results = run_study(confirmation(arguments.seeds or 3), arguments.out / "test")
+        results = run_study(confirmation(arguments.seeds or 3), out / "test")
         table, name = results.overall().frame, "alignment_settings_test"
     else:
-        results = run_study(study(arguments.seeds or 2), arguments.out / "validation")
+        results = run_study(study(arguments.seeds or 2), out / "validation")
         table, name = summary(results), "alignment_settings"
-    table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.4g")
+    content = table.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+    write_file(RESULTS / f"{name}.csv", content.encode())
     print(table.to_string(index=False, float_format="{:.3f}".format))
 
 

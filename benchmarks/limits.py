@@ -36,6 +36,9 @@ from dfa_tl import (
     load_model,
 )
 from dfa_tl.evaluation.circuits import circuits_of
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.output import output_file
+from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.models.bundled.train import build_tokenizer
 from dfa_tl.models.tracking import peak_of
 
@@ -118,8 +121,7 @@ def write(path: Path, settings: dict[str, Any], rows: list[dict[str, Any]]) -> N
         if {**before, "rows": None} == {**record, "rows": None}:
             measured = {row["job"] for row in rows}
             record["rows"] = [r for r in before["rows"] if r["job"] not in measured] + rows
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    write_file(path, json_bytes(record, "the record", indent=2, sort_keys=False) + b"\n")
 
 
 def main() -> None:
@@ -135,6 +137,7 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="*", help="only these")
     parser.add_argument("--out", type=Path, help="JSON file")
     arguments = parser.parse_args()
+    out = arguments.out and output_file(arguments.out, "limits.json")
     dtype = getattr(torch, arguments.dtype)
     model = build(arguments.shape, arguments.device, dtype)
     vocabulary = model.tl.cfg.d_vocab
@@ -203,9 +206,9 @@ def main() -> None:
                 flush=True,
             )
     print(f"bare B: {base_memory / 2**20:.1f} MiB above the weights")
-    if arguments.out:
+    if out is not None:
         settings = {k: v for k, v in vars(arguments).items() if k not in ("out", "jobs")}
-        write(arguments.out, settings, rows)
+        write(out, settings, rows)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.io.atomic import write_file
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -53,7 +54,8 @@ def main() -> None:
         low, high = spread.interval.low, spread.interval.high
         rows.append({"compared": name, "difference": spread.mean, "low": low, "high": high})
     written = pd.DataFrame(rows)
-    written.to_csv(RESULTS / "nested_choice.csv", index=False, float_format="%.3f")
+    content = written.to_csv(index=False, float_format="%.3f", lineterminator="\n")
+    write_file(RESULTS / "nested_choice.csv", content.encode())
     print(written.to_string(index=False, float_format="{:.3f}".format))
 
 

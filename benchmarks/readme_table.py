@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from dfa_tl.io.atomic import write_file
+
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 
@@ -50,7 +52,7 @@ def main() -> None:
     pattern = re.compile(f"{BEGIN}.*{END}", re.S)
     if not records or not pattern.search(text):
         raise SystemExit(f"name at least one JSON file; {README.name} must hold {BEGIN}")
-    README.write_text(pattern.sub(f"{BEGIN}\n{section(records)}\n{END}", text))
+    write_file(README, pattern.sub(f"{BEGIN}\n{section(records)}\n{END}", text).encode())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Needs the network, but for `from_hub` of what was fetched before. Logging in is 
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,8 @@ from huggingface_hub.errors import (
 )
 
 from dfa_tl.errors import HubError
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.strict_json import json_bytes
 
 CARD = "README.md"
 Saved = TypeVar("Saved", bound="OnHub")
@@ -96,7 +97,7 @@ class OnHub(ABC):
                 if revision is not None:
                     api.create_branch(repo_id, branch=revision, exist_ok=True)
                 if not api.file_exists(repo_id, CARD, revision=revision):
-                    (Path(folder) / CARD).write_text(self._card(repo_id), encoding="utf-8")
+                    write_file(Path(folder) / CARD, self._card(repo_id).encode())
                 commit = api.upload_folder(
                     repo_id=repo_id,
                     folder_path=folder,
@@ -138,7 +139,7 @@ class OnHub(ABC):
     def _card(self, repo_id: str) -> str:
         name = type(self).__name__
         sentence, facts = self._card_text()
-        shown = json.dumps(dict(facts), indent=1, default=str)
+        shown = json_bytes(facts, f"where the {name} came from", indent=1, sort_keys=False).decode()
         return (
             f"---\nlibrary_name: dfa_tl\ntags:\n- dfa_tl\n- mechanistic-interpretability\n---\n\n"
             f"# {name}\n\n{sentence}\n\n"

@@ -16,11 +16,12 @@ from torch import Tensor
 from dfa_tl import display
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
-from dfa_tl.files import load_tensors, node_set, save_tensors
 from dfa_tl.formats import mib, transformer_lens
 from dfa_tl.formats.mib_graph import Graph
 from dfa_tl.formats.transformer_lens import MadeNode
 from dfa_tl.hub import OnHub
+from dfa_tl.io.atomic import user_path
+from dfa_tl.io.tensors import load_tensors, node_set, save_tensors
 from dfa_tl.nodes import Node, NodeSet
 from dfa_tl.settings import whole_number
 
@@ -176,7 +177,7 @@ class NodeScores(OnHub):
             ConfigError: something that the file needs is neither given nor in the provenance.
             FileWriteError: the file cannot be written; what was there is as it was.
         """
-        file = Path(path)
+        file = user_path(path)
         if file.suffix not in mib.SUFFIXES:
             task, model = (self._known(key, "a path of a file") for key in ("task", "model"))
             file = mib.submission_file(file, str(task), str(model))

@@ -19,6 +19,7 @@ import yaml
 
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.io.atomic import user_path
 
 MOST_SEED = 2**63 - 1
 """Largest seed that torch's generators take."""
@@ -52,7 +53,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         FileFormatError: no such file, not YAML, or no `name: value` lines.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = user_path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path} cannot be read as YAML: {error}") from error
     settings = parse_yaml(text, str(path))

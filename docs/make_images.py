@@ -63,7 +63,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the figures of README and docs.")
     parser.add_argument("--study", type=Path, help="folder of a finished study")
     arguments = parser.parse_args()
-    IMAGES.mkdir(exist_ok=True)
     example = HERE.parent / "examples" / "transfer_ioi.py"
     subprocess.run([sys.executable, example, "--out", IMAGES / "transfer_ioi.png"], check=True)
     for name, figure in circuit_figures():

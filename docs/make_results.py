@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from dfa_tl import StudyResults
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import write_file
 from dfa_tl.report.claims import headline
 
 OUT = Path(__file__).parent / "results"
@@ -23,13 +23,13 @@ def main() -> None:
     results = StudyResults.load(parser.parse_args().study)
     tables = results.tables() | {"target_only_effect": results.source_effect("target_only")}
     for name, table in tables.items():
-        write_aside(OUT / f"{name}.md", table.to_markdown().encode())
+        write_file(OUT / f"{name}.md", table.to_markdown().encode())
     frames = {name: table.frame for name, table in tables.items()}
     frames["effect:uniform_s"] = frames["source_effect"]
     frames["effect:target_only"] = frames["target_only_effect"]
     head = headline(results, frames)
     said = [f"**{one.label}.** {one.lead} {one.text}".strip() for one in head.statements]
-    write_aside(OUT / "summary.md", ("\n\n".join(said) + "\n").encode())
+    write_file(OUT / "summary.md", ("\n\n".join(said) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from dfa_tl import DFAError
+from dfa_tl.io.output import output_folder
 from dfa_tl.study import StudyConfig, run_study
 
 
@@ -30,7 +31,8 @@ def main() -> None:
 
     import submitit
 
-    executor = submitit.AutoExecutor(arguments.out / "logs", cluster=arguments.cluster)
+    out = output_folder(arguments.out)
+    executor = submitit.AutoExecutor(out / "logs", cluster=arguments.cluster)
     executor.update_parameters(
         timeout_min=60 * arguments.hours,
         cpus_per_task=arguments.cpus,
@@ -39,9 +41,9 @@ def main() -> None:
     )
     if arguments.partition:
         executor.update_parameters(slurm_partition=arguments.partition)
-    results = run_study(StudyConfig.from_yaml(arguments.config), arguments.out, executor)
-    written = results.write_tables(arguments.out / "tables")
-    print(f"{len(written)} files in {arguments.out / 'tables'}")
+    results = run_study(StudyConfig.from_yaml(arguments.config), out, executor)
+    written = results.write_tables(out / "tables")
+    print(f"{len(written)} files in {out / 'tables'}")
     if results.failures:
         raise SystemExit(f"error: {len(results.failures)} jobs failed; run the same line again")
 

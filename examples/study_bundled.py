@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from dfa_tl import AlignmentConfig, DFAError
-from dfa_tl.study import PairSpec, StudyConfig, run_study
+from dfa_tl.io.output import output_folder
+from dfa_tl.study import PairSpec, StudyConfig, local_pool, run_study
 
 PAIR = PairSpec("toy-small", "toy-large")
 VARIANTS = {"default": AlignmentConfig(), "paper": AlignmentConfig.paper()}
@@ -63,17 +62,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
+    out = output_folder(arguments.out)
     began = time.perf_counter()
     # One thread each: so small a model gains nothing from more, and results do not depend on them.
     os.environ["OMP_NUM_THREADS"] = "1"
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
-        results = run_study(quick() if arguments.quick else full(), arguments.out, pool)
-    written = results.write_tables(arguments.out)
+    with local_pool(arguments.workers) as pool:
+        results = run_study(quick() if arguments.quick else full(), out, pool)
+    written = results.write_tables(out)
     for name, table in results.tables().items():
         if name in ("leaderboard", "ablations", "source_effect", "worth"):
             print(f"\n{table.to_markdown()}")
-    print(f"{len(written)} files in {arguments.out}, {time.perf_counter() - began:.0f} s in all")
+    print(f"{len(written)} files in {out}, {time.perf_counter() - began:.0f} s in all")
     if results.failures:
         raise SystemExit(f"error: {len(results.failures)} jobs failed; see the log above")
 

@@ -30,8 +30,10 @@ from dfa_tl import (
     load_task,
 )
 from dfa_tl.errors import DataError
+from dfa_tl.io.output import output_file
 from dfa_tl.tasks import TASKS
 from dfa_tl.viz import faithfulness_curves, save_figure
+from dfa_tl.viz.export import FIGURE_ENDINGS
 
 TRAIN_PAIRS, TEST_PAIRS = 96, 96
 
@@ -44,7 +46,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--task", default="ioi", choices=TASKS)
     parser.add_argument("--method", default="nap-ig-inputs", help="attribution method")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs and of W's training")
-    parser.add_argument("--out", type=Path, default=Path("out/transfer.html"), help="the figure")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/transfer.html"), help="the figure, or a folder for it"
+    )
     return parser.parse_args()
 
 
@@ -66,6 +70,7 @@ def usable_tasks(source: NodeModel, target: NodeModel, seed: int) -> dict[str, P
 def main() -> None:
     """The main job: one table, one figure."""
     arguments = parse_arguments()
+    out = output_file(arguments.out, "transfer.html", FIGURE_ENDINGS)
     began = time.perf_counter()
     source, target = load_model(arguments.source), load_model(arguments.target)
     task, seed = arguments.task, arguments.seed
@@ -113,8 +118,8 @@ def main() -> None:
     title = f"{source.name} to {target.name}: {arguments.method}, {len(test)} test pairs"
     figure = faithfulness_curves({task: curves}, title=title)
     figure.update_layout(width=900, height=600)
-    save_figure(figure, arguments.out)
-    print(f"figure: {arguments.out}, {time.perf_counter() - began:.0f} s in all")
+    save_figure(figure, out)
+    print(f"figure: {out}, {time.perf_counter() - began:.0f} s in all")
 
 
 if __name__ == "__main__":

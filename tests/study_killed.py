@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import write_file
 from dfa_tl.study import StudyConfig, run_study
 from dfa_tl.study import run as run_module
 from dfa_tl.study.jobs import Job
@@ -53,7 +53,7 @@ def save(store: Store) -> None:
     """Store a result of two files."""
 
     def write(folder: Path) -> None:
-        write_aside(folder / "a.bin", CONTENT)
+        write_file(folder / "a.bin", CONTENT)
         (folder / "b.bin").write_bytes(CONTENT[::-1])
 
     store.save(JOB, write, {"forward": 8}, 0.5)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from dfa_tl import Alignment, AlignmentChain, NodeScores, NodeSet, controls, evaluate, files
+from dfa_tl import Alignment, AlignmentChain, NodeScores, NodeSet, controls, evaluate
 from dfa_tl.errors import (
     ConfigError,
     DFAError,
@@ -27,6 +27,8 @@ from dfa_tl.errors import (
     HubError,
     ScoresError,
 )
+from dfa_tl.io import atomic
+from dfa_tl.io import tensors as tensors_module
 from dfa_tl.study import StudyResults
 
 NODES = NodeSet(1, 2)
@@ -431,8 +433,8 @@ BAD = {
 
 @pytest.fixture
 def low_limits(monkeypatch):
-    monkeypatch.setattr(files, "MAX_BYTES", 200_000)
-    monkeypatch.setattr(files, "MAX_HEADER_BYTES", 4_000)
+    monkeypatch.setattr(atomic, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(tensors_module, "MAX_HEADER_BYTES", 4_000)
 
 
 @pytest.mark.parametrize("name", BAD)

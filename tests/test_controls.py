@@ -11,7 +11,7 @@ from dfa_tl.alignment.alignment import AlignmentChain, normalize
 from dfa_tl.alignment.depth import depth_mean
 from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
 from dfa_tl.errors import ConfigError, ScoresError
-from dfa_tl.files import load_tensors, save_tensors
+from dfa_tl.io.tensors import load_tensors, save_tensors
 from oracle import Oracle
 
 SOURCE = NodeSet(2, 2)

@@ -11,8 +11,9 @@ PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
     ("errors", "display", "model_names"),
-    ("nodes", "settings"),
-    ("files",),
+    ("nodes", "pool"),
+    ("io",),
+    ("settings",),
     ("formats", "hub"),
     ("scores",),
     ("tasks",),

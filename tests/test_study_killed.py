@@ -12,6 +12,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,8 +21,10 @@ from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+import yaml
 
 import study_killed
 from dfa_tl.errors import FileFormatError
@@ -299,6 +303,53 @@ def test_a_killed_worker_of_dask(longer, tmp_path, monkeypatch):
     assert 0 < done.result() < len(jobs_of(longer))
     assert not results.failures
     assert tables(results) == tables(longer)
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_its_study(longer, tmp_path):
+    """A study on two workers is killed again and again, and none of them is there 10 s later.
+
+    Every third kill comes while the workers start. DFA_TL_KILLS says how many kills.
+    """
+    wanted, rng = int(os.environ.get("DFA_TL_KILLS", "20")), random.Random(2)
+    config, n_jobs = tmp_path / "study.yaml", len(jobs_of(longer))
+    config.write_text(yaml.safe_dump(LONGER.to_dict()))
+    kills = studies = 0
+    slowest = 0.0
+    folders = []
+    while kills < wanted:
+        folder = tmp_path / f"{NAME} {studies}"
+        before = len(manifests(folder))
+        if before >= n_jobs - 4:
+            studies += 1
+            continue
+        program = (sys.executable, "-c", "from dfa_tl.cli import app; app()")
+        command = [*program, "study", str(config), "--out", str(folder), "--workers", "2"]
+        with subprocess.Popen([*command, "--quiet"], start_new_session=True) as process:
+            parent = psutil.Process(process.pid)
+            # The two workers, and the tracker of what processes share.
+            while len(below := parent.children(recursive=True)) < 3:
+                assert process.poll() is None
+                time.sleep(0.01)
+            if kills % 3 == 0:
+                time.sleep(rng.uniform(0, 3))
+            else:
+                enough = before + rng.randrange(1, n_jobs - before - 2)
+                while len(manifests(folder)) < enough and process.poll() is None:
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+        if process.returncode != -signal.SIGKILL:
+            continue  # it was done already
+        kills += 1
+        began = time.monotonic()
+        assert psutil.wait_procs(below, timeout=10)[1] == []
+        slowest = max(slowest, time.monotonic() - began)
+        folders.append(folder)
+    print(f"{kills} kills; the slowest worker ended after {slowest:.1f} s")
+    for folder in dict.fromkeys(folders):
+        run_study(LONGER, folder, progress=False)
+        assert tables(StudyResults.load(folder)) == tables(longer)
 
 
 # Two runs at once

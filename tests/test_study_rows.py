@@ -14,7 +14,7 @@ import pytest
 
 from dfa_tl import AlignmentConfig
 from dfa_tl.errors import FileFormatError
-from dfa_tl.files import load_tensors, save_tensors
+from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import store as store_module
 from dfa_tl.study.rows import checked_rows
@@ -82,15 +82,18 @@ def other_tasks(rows: list[dict]) -> None:
 
 
 ODD: dict[str, tuple[Callable[[list[dict]], Any], str]] = {
-    "nan": (put(cpr=math.nan), "row 1: cpr must be a finite number, got nan"),
-    "infinite": (put(m_clean=math.inf), "row 1: m_clean must be a finite number, got inf"),
+    "nan": (put(cpr=math.nan), "is not valid JSON: NaN is no JSON number"),
+    "infinite": (put(m_clean=math.inf), "is not valid JSON: Infinity is no JSON number"),
     "text": (put(cmd="0.9"), "row 1: cmd must be a finite number, got '0.9'"),
     "null": (put(floor=None), "row 1: floor must be a finite number, got None"),
     "truth": (put(cpr=True), "row 1: cpr must be a finite number, got True"),
     "beyond numbers": (put(cpr=10**400), "row 1: cpr must be a finite number, got an integer of"),
-    "nan limit": (put(cpr_low=math.nan), "row 1: cpr_low must be a number, or infinite, got nan"),
+    "text limit": (
+        put(cpr_low="-inf"),
+        "row 1: cpr_low must be a finite number or null",
+    ),
     "limits in the wrong order": (put(cmd_low=2, cmd_high=1), "row 1: cmd_low is above cmd_high"),
-    "infinite structure": (put(pearson=math.inf), "row 1: pearson must be a finite number or null"),
+    "infinite structure": (put(pearson=math.inf), "not valid JSON: Infinity is no JSON number"),
     "negative cost": (put(task_target_forward=-1), "row 1: task_target_forward must be a number"),
     "no pairs": (put(n=0), "row 1: n must be a whole number from 1, got 0"),
     "missing column": (lambda rows: rows[1].pop("cpr"), "row 1 lacks cpr"),
@@ -116,6 +119,22 @@ ODD: dict[str, tuple[Callable[[list[dict]], Any], str]] = {
     "a row too few": (lambda rows: rows.pop(0), "no row of toy-small -> toy-large, "),
     "no rows": (lambda rows: rows.clear(), "no row of toy-small -> toy-large, "),
 }
+
+
+def test_null_stands_for_what_json_cannot_say(study):
+    rows = json.loads(content(study))
+    rows[0] |= {"cpr_low": None, "cpr_high": None, "task_target_forward": None, "pearson": None}
+    row = checked_rows(json.dumps(rows), study.evaluations[0])[0]
+    assert (row["cpr_low"], row["cpr_high"], row["pearson"]) == (-math.inf, math.inf, None)
+    assert math.isnan(row["task_target_forward"])
+
+
+def test_a_number_too_large_for_a_float(study):
+    rows = json.loads(content(study))
+    rows[1]["m_clean"] = "HERE"
+    text = json.dumps(rows).replace('"HERE"', "1e999")
+    with pytest.raises(FileFormatError, match="row 1: m_clean must be a finite number, got inf"):
+        checked_rows(text, study.evaluations[0])
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -156,7 +175,7 @@ def test_tables_refuse_forged_rows(study, tmp_path):
     results = forged(study, "rows.json", json.dumps(rows).encode(), tmp_path / "copy")
     assert results.missing == []  # all checksums are in order
     for read in (results.frame, results.leaderboard):
-        with pytest.raises(FileFormatError, match="row 0: cpr must be a finite number, got nan"):
+        with pytest.raises(FileFormatError, match="NaN is no JSON number"):
             read()
 
 

@@ -25,8 +25,9 @@ from dfa_tl.alignment import stored
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.errors import ConfigError, FileFormatError
-from dfa_tl.files import MAX_BYTES, load_tensors, save_tensors
 from dfa_tl.hub import OnHub
+from dfa_tl.io.atomic import MAX_BYTES
+from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores, check_nodes, check_scored
 

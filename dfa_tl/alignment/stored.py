@@ -16,7 +16,7 @@ from torch import Tensor
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.errors import FileFormatError
-from dfa_tl.files import node_set
+from dfa_tl.io.tensors import node_set
 
 if TYPE_CHECKING:
     from dfa_tl.alignment.alignment import Alignment

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from dfa_tl.cli.app import Device, Quiet, command, load
-from dfa_tl.cli.output import check_file
 from dfa_tl.errors import DFAError
+from dfa_tl.io.output import output_file
 from dfa_tl.models.loading import BUNDLED
 from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
 from dfa_tl.report.claims import regime_of
@@ -22,7 +22,10 @@ NODES = 12  # of each circuit, whose heads are shown
 @command
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file (.html), or a folder for it. Default: the study's folder."),
+    ] = None,
     attention: Annotated[
         bool | None,
         typer.Option(
@@ -40,8 +43,7 @@ def report(
       dfa-tl report runs/llama
       dfa-tl report runs/llama --out llama.html --attention --device cuda
     """
-    file = out or folder / "report.html"
-    check_file(file)
+    file = output_file(out or folder, "report.html")
     results = StudyResults.load(folder)
     pair = results.config.pairs[0]
     is_bundled = {pair.source, pair.target} <= set(BUNDLED)

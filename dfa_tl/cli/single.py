@@ -26,11 +26,11 @@ from dfa_tl.cli.app import (
     command,
     load,
 )
-from dfa_tl.cli.output import check_file
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import cpr_interval
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.output import output_file
 from dfa_tl.models.loading import BUNDLED, load_model
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice
@@ -72,7 +72,7 @@ def tasks() -> None:
 def attribute(
     model: ModelName,
     task: Task,
-    out: Annotated[Path, typer.Option(help="File for the scores (.safetensors).")],
+    out: Annotated[Path, typer.Option(help="File for the scores (.safetensors), or a folder.")],
     method: Method = "nap-ig-inputs",
     pairs: Pairs = 96,
     seed: Seed = 0,
@@ -89,7 +89,7 @@ def attribute(
       dfa-tl attribute --model toy-small --task ioi --out source/ioi.safetensors
       dfa-tl attribute --model gpt2-small --task ./greater_than --out greater_than.safetensors
     """
-    check_file(out)
+    file = output_file(out, "scores.safetensors")
     scores = attribute_scores(
         load(model, device, dtype),
         load_task(task, n=pairs, seed=seed),
@@ -99,15 +99,15 @@ def attribute(
         batch_size=batch_size,
         progress=not quiet,
     )
-    scores.save(out)
-    typer.echo(f"{scores}\n{out}")
+    scores.save(file)
+    typer.echo(f"{scores}\n{file}")
 
 
 @command
 def align(
     target: ModelName,
     scores: Annotated[list[Path], typer.Option(help="Source scores; once per training task.")],
-    out: Annotated[Path, typer.Option(help="File for the alignment (.safetensors).")],
+    out: Annotated[Path, typer.Option(help="File for the alignment (.safetensors), or a folder.")],
     config: Config = None,
     settings: Settings = None,
     pairs: Pairs = 96,
@@ -122,7 +122,7 @@ def align(
       dfa-tl align --target toy-large --scores mcqa.safetensors --scores arc_easy.safetensors \
         --set epochs=3 --out alignment.safetensors
     """
-    check_file(out)
+    file = output_file(out, "alignment.safetensors")
     settled = alignment_config(config, settings, seed)
     of_task = {}
     for path in scores:
@@ -137,8 +137,8 @@ def align(
         settled,
         progress=not quiet,
     )
-    alignment.save(out)
-    typer.echo(f"{alignment}\n{out}")
+    alignment.save(file)
+    typer.echo(f"{alignment}\n{file}")
 
 
 @command
@@ -156,7 +156,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     pairs: Pairs = 96,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="File for the curves (.csv).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the curves (.csv), or a folder.")
+    ] = None,
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: Dtype = "float32",
@@ -169,8 +171,7 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
-    if out is not None:
-        check_file(out)
+    file = None if out is None else output_file(out, "curves.csv")
     check_choice("grid", grid, GRIDS)
     check_choice("metric", metric, METRICS)
     vectors = {str(path): NodeScores.load(path) for path in scores}
@@ -196,5 +197,5 @@ def evaluate(
         )
         points = zip(curve.ks, curve.n_kept, curve.faithfulness, strict=True)
         lines += [f"{name},{k},{n},{f:.6g}" for k, n, f in points]
-    if out is not None:
-        write_aside(out, ("\n".join(lines) + "\n").encode())
+    if file is not None:
+        write_file(file, ("\n".join(lines) + "\n").encode())

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
-from multiprocessing import active_children, get_context
+from contextlib import nullcontext
 from pathlib import Path
-from threading import RLock
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
 from dfa_tl.cli.app import (
     EXIT_FAILED_JOBS,
@@ -22,8 +16,10 @@ from dfa_tl.cli.app import (
     no_loading_bars,
     read_settings,
 )
-from dfa_tl.cli.output import check_folder
 from dfa_tl.errors import ConfigError
+from dfa_tl.io.atomic import user_path
+from dfa_tl.io.output import output_folder
+from dfa_tl.pool import local_pool
 from dfa_tl.study.config import RELATIONS, StudyConfig
 from dfa_tl.study.results import StudyResults
 from dfa_tl.study.run import run_study
@@ -45,14 +41,15 @@ def study(
       dfa-tl study study.yaml --out runs/slow --set variants.default.learning_rate=1e-3
     """
     described = StudyConfig.from_dict(_nested(read_settings(config, settings)))
-    check_folder(out)
-    with _pool(workers, quiet) if workers else nullcontext() as executor:
-        results = run_study(described, out, executor, progress=not quiet)
+    folder = output_folder(out)
+    in_workers = no_loading_bars if quiet else None
+    with local_pool(workers, in_workers) if workers else nullcontext() as executor:
+        results = run_study(described, folder, executor, progress=not quiet)
     left = len(results.missing)
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
     typer.echo(f"{n_jobs - left} of {n_jobs} jobs done, {len(results.failures)} failed")
     if results.evaluations:
-        typer.echo(f"{len(results.write_tables(out / 'tables'))} files in {out / 'tables'}")
+        typer.echo(f"{len(results.write_tables(folder / 'tables'))} files in {folder / 'tables'}")
     if results.failures:
         raise typer.Exit(EXIT_FAILED_JOBS)
 
@@ -91,27 +88,6 @@ def _entries(name: str, value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
-@contextmanager
-def _pool(workers: int, quiet: bool) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this one, without a word, on Ctrl-C: what they have done is kept."""
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (quiet,)) as pool:
-        try:
-            yield pool
-        except KeyboardInterrupt:
-            for process in active_children():
-                process.terminate()
-            raise
-
-
-def _start_worker(quiet: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Bars of one process need no lock between processes, which would be left behind by its end.
-    tqdm.set_lock(RLock())
-    if quiet:
-        no_loading_bars()
-
-
 @command
 def tables(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
@@ -124,9 +100,9 @@ def tables(
       dfa-tl tables runs/llama --out docs/tables
       dfa-tl tables runs/llama --show leaderboard
     """
-    place = out or folder / "tables"
+    place = user_path(folder) / "tables" if out is None else user_path(out)
     if show is None:
-        check_folder(place)
+        place = output_folder(place)
     results = StudyResults.load(folder)
     if left := len(results.missing):
         typer.echo(

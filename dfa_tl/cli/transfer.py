@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +26,12 @@ from dfa_tl.cli.app import (
     command,
     load,
 )
-from dfa_tl.cli.output import check_folder
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import cpr_interval
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.output import output_folder
+from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.tasks import MIB_TASKS, TASKS
 from dfa_tl.tasks.registry import load_task
 
@@ -69,7 +69,7 @@ def transfer(
       dfa-tl transfer --source llama3-1b --target llama3-3b --task ./greater_than \
         --train mib/ioi --train mib/mcqa --out out/greater_than
     """
-    check_folder(out)
+    folder = output_folder(out)
     settled = alignment_config(config, settings, seed)
     known_tasks = MIB_TASKS if task.startswith("mib/") else TASKS
     others = {
@@ -91,11 +91,11 @@ def transfer(
     vectors = {"gold": attribute(large, data[task], method, **options)}
     for name, (scores, trained_on, given) in alignments.items():
         alignment = align(scores, large, trained_on, settled, progress=not quiet)
-        alignment.save(out / f"alignment_{name}.safetensors")
+        alignment.save(folder / f"alignment_{name}.safetensors")
         vectors[name] = alignment.transfer(given)
-    known[task].save(out / "source.safetensors")
+    known[task].save(folder / "source.safetensors")
     for name, vector in vectors.items():
-        vector.save(out / f"scores_{name}.safetensors")
+        vector.save(folder / f"scores_{name}.safetensors")
     curves = evaluate_many(large, test, vectors, **options)
     table = {}
     for name, by_metric in curves.items():
@@ -104,4 +104,5 @@ def transfer(
         table[name] = {"cpr": curve.cpr, "low": interval.low, "high": interval.high}
         table[name] |= {"cmd": curve.cmd, "floor": curve.floor}
         typer.echo(f"{name}: CPR {interval}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}")
-    write_aside(out / "transfer.json", json.dumps(table, indent=1).encode())
+    content = json_bytes(table, "the table", indent=1, sort_keys=False)
+    write_file(folder / "transfer.json", content)

@@ -2,7 +2,7 @@
 
 A graph of EAP-IG, written by its `Graph.to_json` and `Graph.to_pt` and read by `from_json` and
 `from_pt`. Its nodes are `input`, the heads `a{layer}.h{head}` and MLPs `m{layer}` in our order, and
-`logits`, which has no score. A score that is NaN means that the node was not scored; such a node is
+`logits`, which has no score. A node whose score is NaN, or not in the file, was not scored and is
 always kept. Signs agree with ours: positive supports the clean behaviour.
 
     .json   cfg     n_layers, n_heads, d_model, parallel_attn_mlp
@@ -27,10 +27,10 @@ import re
 from pathlib import Path
 
 from dfa_tl.errors import ConfigError, FileFormatError
-from dfa_tl.files import readable, write_aside
 from dfa_tl.formats.mib_graph import Graph
 from dfa_tl.formats.mib_json import from_json, to_json
 from dfa_tl.formats.mib_tensors import from_tensors, to_tensors
+from dfa_tl.io.atomic import readable, user_path, write_file
 from dfa_tl.model_names import SHORT_NAMES
 
 SUFFIXES = (".json", ".pt")
@@ -64,7 +64,7 @@ def submission_file(folder: str | Path, task: str, model: str, suffix: str = ".j
                 f"{name!r} cannot be part of a folder's name (letters, digits, .-): give the path "
                 "of a .json or .pt file"
             )
-    file = Path(folder) / "_".join(names) / f"{STEM}{suffix}"
+    file = user_path(folder) / "_".join(names) / f"{STEM}{suffix}"
     _check_suffix(file)
     return file
 
@@ -77,7 +77,7 @@ def write_graph(path: Path, graph: Graph) -> None:
         FileWriteError: the file cannot be written; what was there is as it was.
     """
     _check_suffix(path)
-    write_aside(path, to_json(graph) if path.suffix == ".json" else to_tensors(graph))
+    write_file(path, to_json(graph) if path.suffix == ".json" else to_tensors(graph))
 
 
 def read_graph(path: str | Path) -> Graph:
@@ -91,7 +91,7 @@ def read_graph(path: str | Path) -> Graph:
         FileFormatError: no such file; one that is too large, altered, not of this format, or of a
             graph without scores of its nodes; other nodes than its `cfg` says; infinite scores.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.is_dir():
         path = _only_file(path)
     _check_suffix(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dfa_tl.display import shown
 from dfa_tl.errors import FileFormatError
-from dfa_tl.files import node_set, whole
+from dfa_tl.io.tensors import node_set, whole
 from dfa_tl.nodes import NodeSet
 
 NOT_SCORED = "it has no scores of nodes; NodeScores cannot hold those of edges or neurons"

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfa_tl import files
 from dfa_tl.errors import FileFormatError
 from dfa_tl.formats.mib_graph import (
     NOT_SCORED,
@@ -26,6 +25,7 @@ from dfa_tl.formats.mib_graph import (
     scored_names,
     table,
 )
+from dfa_tl.io import atomic
 
 
 def to_tensors(graph: Graph) -> bytes:
@@ -89,8 +89,8 @@ def _load(path: Path) -> object:
         raise FileFormatError(
             f"it is truncated, altered, or not by torch.save ({error})"
         ) from error
-    if size > files.MAX_BYTES:
-        raise FileFormatError(f"it holds {size:,} bytes; {files.MAX_BYTES:,} at most are read")
+    if size > atomic.MAX_BYTES:
+        raise FileFormatError(f"it holds {size:,} bytes; {atomic.MAX_BYTES:,} at most are read")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -18,6 +18,7 @@ from transformer_lens.model_bridge.sources.transformers import (
 from transformers import AutoConfig
 
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
+from dfa_tl.io.atomic import user_path
 from dfa_tl.model_names import SHORT_NAMES
 from dfa_tl.models.folder import check_folder
 from dfa_tl.models.hub import first_line, hub_folder
@@ -115,7 +116,7 @@ def local_folder(model: str | Path) -> Path | None:
         return BUNDLED_FOLDER / name
     # A folder that happens to be called like a model, but holds none, does not stand in its way.
     # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
-    folder = Path(name).expanduser().absolute()
+    folder = user_path(name).absolute()
     is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
     if (folder / "config.json").is_file() or (
         folder.is_dir() and (is_path or name not in SHORT_NAMES)

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dfa_tl.errors import DFAError
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import write_file
 from dfa_tl.report.claims import Headline, headline, regime_of
 from dfa_tl.report.contrasts import Contrast
 from dfa_tl.report.further import with_further
@@ -38,7 +38,7 @@ MOST_BYTES = 8_000_000  # figures of further pairs and methods stop before it
 
 
 def write_report(
-    results: StudyResults, path: Path, attention: Mapping[str, AttentionPatterns]
+    results: StudyResults, path: str | Path, attention: Mapping[str, AttentionPatterns]
 ) -> Path:
     """Write a study's report. `StudyResults.report` is the public face of it.
 
@@ -47,8 +47,7 @@ def write_report(
         path: The file.
         attention: Attention patterns to show, by title.
     """
-    write_aside(path, _page(results, attention).encode())
-    return path
+    return write_file(path, _page(results, attention).encode())
 
 
 def _page(results: StudyResults, attention: Mapping[str, AttentionPatterns]) -> str:

@@ -5,12 +5,15 @@ The copy is made aside and renamed: it is there wholly or not at all.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dfa_tl.errors import FileWriteError
+from dfa_tl.io.atomic import make_folder, user_path, write_file
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.store import MANIFEST, Store, reason
 
@@ -22,7 +25,7 @@ def copy_study(
     description: str,
     jobs: Iterable[Job],
     write_tables: Callable[[Path], object] | None,
-    folder: Path,
+    folder: str | Path,
 ) -> None:
     """Copy a study to a new or empty folder.
 
@@ -36,19 +39,20 @@ def copy_study(
     Raises:
         FileWriteError: the folder is not empty or cannot be written; nothing is left of the copy.
     """
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    folder = Path(os.path.realpath(user_path(folder)))  # a link stays
+    aside = folder.with_name(f".dfa_tl-{uuid.uuid4().hex}")
     try:
+        make_folder(aside)
         if folder.exists():
+            aside.chmod(stat.S_IMODE(folder.stat().st_mode))
             folder.rmdir()  # only an empty one goes
-        aside.mkdir(parents=True)
-        shutil.copyfile(source.folder / description, aside / description)
+        write_file(aside / description, (source.folder / description).read_bytes())
         target = Store(aside)
         for job in jobs:
             manifest = source.manifest(job)
             if manifest is not None:
-                target.path(job).mkdir(parents=True, exist_ok=True)
                 for name in (*manifest["files"], MANIFEST):
-                    shutil.copyfile(source.path(job) / name, target.path(job) / name)
+                    write_file(target.path(job) / name, (source.path(job) / name).read_bytes())
         if write_tables is not None:
             write_tables(aside / TABLES)
         aside.rename(folder)

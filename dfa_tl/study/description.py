@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from dfa_tl.display import shown
 from dfa_tl.errors import FileFormatError
-from dfa_tl.files import parse_json, readable
+from dfa_tl.io.atomic import readable
+from dfa_tl.io.strict_json import parse_json
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.jobs import FORMAT
 

@@ -6,7 +6,6 @@ All grids are measured as one, their union, and cut out of it: the curve on a gr
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,7 +21,9 @@ from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.statistics import Bootstrap, cmd_interval, cpr_interval
 from dfa_tl.evaluation.structure import profile_correlation, score_correlation, top_overlap
-from dfa_tl.files import load_tensors, save_tensors, write_aside
+from dfa_tl.io.atomic import write_file
+from dfa_tl.io.strict_json import json_bytes
+from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
@@ -103,7 +104,8 @@ def measure(
                 rows.append({**shared, **view._asdict(), "grid": grid, **numbers})
 
     def write(folder: Path) -> None:
-        write_aside(folder / "rows.json", json.dumps(rows, indent=0).encode())
+        content = json_bytes(rows, "the rows", indent=0, sort_keys=False)
+        write_file(folder / "rows.json", content)
         _save_curves(folder / "curves.safetensors", curves)
 
     return write

@@ -22,6 +22,7 @@ from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.hub import OnHub
+from dfa_tl.io.atomic import user_path
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.study import tables, timing
@@ -99,7 +100,8 @@ class StudyResults(OnHub):
         Raises:
             FileFormatError: the folder holds no study, or a damaged one.
         """
-        return cls(Path(folder), *read_description(Path(folder) / STUDY_FILE))
+        where = user_path(folder)
+        return cls(where, *read_description(where / STUDY_FILE))
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -119,7 +121,7 @@ class StudyResults(OnHub):
         """
         jobs = {job.key: job for group in self.groups for job in group.jobs}
         write = self.write_tables if self.evaluations else None
-        copy_study(self._store, STUDY_FILE, jobs.values(), write, Path(path))
+        copy_study(self._store, STUDY_FILE, jobs.values(), write, path)
 
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         return (
@@ -351,7 +353,7 @@ class StudyResults(OnHub):
 
     def write_tables(self, folder: str | Path) -> list[Path]:
         """Write every table as .csv, .md and .tex, and the tidy table as `results.csv`."""
-        out = Path(folder)
+        out = user_path(folder)
         written = [path for name, table in self.tables().items() for path in table.write(out, name)]
         return [*written, write_frame(self.frame(), out / "results.csv")]
 
@@ -366,4 +368,4 @@ class StudyResults(OnHub):
         """
         from dfa_tl.report import write_report  # plotly takes its time to import
 
-        return write_report(self, Path(path), attention or {})
+        return write_report(self, path, attention or {})

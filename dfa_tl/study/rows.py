@@ -4,6 +4,9 @@ A study's folder may come from anywhere, and a checksum says that a file is as i
 that what was written makes sense. So each row must have the columns that `dfa_tl.study.measure`
 writes, with values of their kinds; it must be of one of the job's circuits in one of its views;
 none may be there twice, and none that must be there may be missing.
+
+JSON has no infinity and no NaN: a limit of an interval that is infinite, and a cost that is not
+known, stand as null in the file. `checked_rows` gives them back.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 
 from dfa_tl.display import shortened, shown
 from dfa_tl.errors import FileFormatError
-from dfa_tl.files import parse_json
+from dfa_tl.io.strict_json import parse_json
 from dfa_tl.study.circuits import EvaluateJob
 from dfa_tl.study.cost import COLUMNS
 from dfa_tl.study.measure import OVERLAPS, View, headline, identity, views
@@ -38,10 +41,9 @@ def _finite(value: Any) -> bool:
 
 
 FINITE = _Kind(_finite, "a finite number")
-LIMIT = _Kind(lambda value: _number(value) and not math.isnan(value), "a number, or infinite")
 OPTIONAL = _Kind(lambda value: value is None or _finite(value), "a finite number or null")
 COST = _Kind(
-    lambda value: _number(value) and not value < 0 and value != math.inf, "a number from 0, or NaN"
+    lambda value: value is None or (_finite(value) and value >= 0), "a number from 0, or null"
 )
 SIZE = _Kind(
     lambda value: _number(value) and isinstance(value, int) and value >= 1, "a whole number from 1"
@@ -52,10 +54,16 @@ MEASURED: dict[str, _Kind] = {
     **dict.fromkeys(COLUMNS, COST),
     "pairs_used": COST,
     **dict.fromkeys(("cpr", "cmd", "floor", "m_clean", "m_corrupt"), FINITE),
-    **dict.fromkeys(("cpr_low", "cpr_high", "cmd_low", "cmd_high"), LIMIT),
+    **dict.fromkeys(("cpr_low", "cpr_high", "cmd_low", "cmd_high"), OPTIONAL),
     "n": SIZE,
 }
 """Columns beside those that say which circuit, view and grid a row is of."""
+UNSAID: dict[str, float] = {
+    **dict.fromkeys((*COLUMNS, "pairs_used"), math.nan),
+    **dict.fromkeys(("cpr_low", "cmd_low"), -math.inf),
+    **dict.fromkeys(("cpr_high", "cmd_high"), math.inf),
+}
+"""What null stands for in a column; in the others it is None."""
 
 Place = tuple[Any, ...]
 """Which circuit, view and grid a row is of, as values in the order of their columns."""
@@ -80,7 +88,9 @@ def checked_rows(content: str | bytes, job: EvaluateJob) -> list[dict[str, Any]]
             f"rows.json of {job} was altered, or not written by dfa_tl: {error}. Remove the folder "
             "of this job and run the study again; what else is there is kept"
         ) from error
-    return rows
+    return [
+        row | {name: value for name, value in UNSAID.items() if row[name] is None} for row in rows
+    ]
 
 
 def _check(rows: object, job: EvaluateJob) -> None:
@@ -99,7 +109,8 @@ def _check(rows: object, job: EvaluateJob) -> None:
             if not kind.fits(row[name]):
                 raise FileFormatError(f"{at}: {name} must be {kind.words}, got {shown(row[name])}")
         for what in ("cpr", "cmd"):
-            if row[f"{what}_low"] > row[f"{what}_high"]:
+            low, high = row[f"{what}_low"], row[f"{what}_high"]
+            if low is not None and high is not None and low > high:
                 raise FileFormatError(f"{at}: {what}_low is above {what}_high")
         place = tuple(row[name] for name in names)
         # Types too: True is 1 and 0.0 is 0 to Python, but not in a table.

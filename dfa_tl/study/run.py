@@ -5,11 +5,12 @@ a pair of models once. A job that fails does not stop the others; what needs it 
 group is tried once more, and what still fails is reported with its traceback. Killed at any moment,
 a study loses at most the jobs in flight: run it again on the same folder.
 
-`executor` is anything with `submit(function, *arguments)` whose futures have `done` and `result`: a
-`concurrent.futures` pool, Dask's `Client.get_executor()`, submitit's `AutoExecutor`. If a pool
-breaks because a worker died, what is left is done in this process. All workers must see the folder.
+`executor` is anything with `submit(function, *arguments)` whose futures have `done` and `result`:
+`local_pool`, any `concurrent.futures` pool, Dask's `Client.get_executor()`, submitit's
+`AutoExecutor`. If a pool breaks because a worker died, what is left is done in this process. All
+workers must see the folder. An executor is its owner's to end; only `local_pool` is this package's.
 
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with local_pool(2) as pool:
         run_study(config, "runs/llama", pool)
 
     with dask.distributed.Client("scheduler:8786") as client:
@@ -22,7 +23,6 @@ breaks because a worker died, what is left is done in this process. All workers 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import traceback
@@ -34,6 +34,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from dfa_tl.io.atomic import user_path, write_file
+from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.data import data_hashes
@@ -41,7 +43,7 @@ from dfa_tl.study.jobs import FORMAT, Failure, Group
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.plan import plan
 from dfa_tl.study.results import STUDY_FILE, StudyResults
-from dfa_tl.study.store import StorageError, Store, reason, replace_file
+from dfa_tl.study.store import StorageError, Store, reason
 from dfa_tl.study.work import do
 
 logger = logging.getLogger(__name__)
@@ -128,7 +130,7 @@ def run_study(
         >>> list(results.leaderboard().frame["setting"])
         ['Gold', 'DFA (zero-shot)']
     """
-    folder = Path(out_dir)
+    folder = user_path(out_dir)
     hashes = model_hashes(
         name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
     )
@@ -235,7 +237,8 @@ def _show(bar: Any, before: int, groups: Iterable[Group], store: Store, seen: fl
 
 def _write_study_file(folder: Path, content: dict[str, Any]) -> None:
     try:
-        replace_file(folder / STUDY_FILE, json.dumps(content, indent=1).encode())
+        text = json_bytes(content, "the study", indent=1, sort_keys=False)
+        write_file(folder / STUDY_FILE, text)
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {reason(error)}. Make room or choose another"

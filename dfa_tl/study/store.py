@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from dfa_tl.errors import DFAError, FileFormatError
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import flush, make_folder, user_path, write_file
+from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.study.jobs import FORMAT, Job, canonical
 
 MANIFEST = "manifest.json"
@@ -40,7 +41,7 @@ class Store:
     """Results below one folder."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
 
     def path(self, job: Job) -> Path:
         """Folder of a job's result."""
@@ -99,7 +100,7 @@ class Store:
         """
         aside = self.folder / ASIDE / f"{job.key[:16]}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         try:
-            aside.mkdir(parents=True)
+            make_folder(aside)
             write(aside)
             manifest = {
                 "format": FORMAT,
@@ -110,8 +111,8 @@ class Store:
                 "seconds": seconds,
                 **facts,
             }
-            write_aside(aside / MANIFEST, _sealed(manifest))
-            _flush(aside)
+            write_file(aside / MANIFEST, _sealed(manifest))
+            flush(aside)
             self._move(aside, job)
         except OSError as error:
             raise StorageError(
@@ -124,7 +125,7 @@ class Store:
 
     def _move(self, aside: Path, job: Job) -> None:
         path = self.path(job)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for _ in range(100):
             try:
                 aside.rename(path)
@@ -139,7 +140,7 @@ class Store:
                 shutil.rmtree(aside.with_name(f"{aside.name}.bad"), ignore_errors=True)
             else:
                 for above in (path.parent, path.parent.parent, self.folder):  # may be new as well
-                    _flush(above)
+                    flush(above)
                 return
         raise StorageError(f"another run keeps writing bad results to {path}")
 
@@ -158,16 +159,6 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file wholly or not at all, also while other threads and machines write it too."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        write_aside(aside, content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _sealed(manifest: Mapping[str, Any]) -> bytes:
     """A manifest's file: what it says, and the digest of that.
 
@@ -175,18 +166,10 @@ def _sealed(manifest: Mapping[str, Any]) -> bytes:
     the same (1e-05, 1E-05) is an altered one too.
     """
     digest = hashlib.sha256(canonical(manifest).encode()).hexdigest()
-    return json.dumps({**manifest, "sha256": digest}, indent=1).encode()
+    return json_bytes({**manifest, "sha256": digest}, "a manifest", indent=1, sort_keys=False)
 
 
 def _digest(file: Path) -> str:
     content = file.read_bytes()
-    _flush(file)
+    flush(file)
     return hashlib.sha256(content).hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfa_tl import display
-from dfa_tl.study.store import replace_file
+from dfa_tl.io.atomic import write_file
 
 CSV_FORMAT = "%.6g"  # beyond it, results differ between machines
 SHOWN_ROWS = 40  # in a notebook
@@ -106,7 +106,7 @@ class Table:
         texts = {"csv": self.to_csv(), "md": self.to_markdown(), "tex": self.to_latex()}
         paths = [folder / f"{name}.{suffix}" for suffix in texts]
         for path, text in zip(paths, texts.values(), strict=True):
-            replace_file(path, text.encode())
+            write_file(path, text.encode())
         return paths
 
 
@@ -124,5 +124,5 @@ def escaped(text: str) -> str:
 def write_frame(frame: pd.DataFrame, path: Path) -> Path:
     """Write a tidy table as CSV."""
     text = frame.to_csv(index=False, float_format=CSV_FORMAT, lineterminator="\n")
-    replace_file(path, text.encode())
+    write_file(path, text.encode())
     return path

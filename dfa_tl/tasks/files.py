@@ -24,7 +24,8 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from dfa_tl.errors import ConfigError, DataError, FileFormatError
-from dfa_tl.files import without_doubles
+from dfa_tl.io.atomic import user_path
+from dfa_tl.io.strict_json import without_doubles
 from dfa_tl.tasks.pairs import OnInvalid, PairDataset
 from dfa_tl.tasks.tokenization import PromptPair
 
@@ -111,7 +112,7 @@ def _frame(source: str | Path | pd.DataFrame | Table) -> tuple[pd.DataFrame, str
     if isinstance(source, pd.DataFrame):
         return source, "the frame"
     if isinstance(source, (str, Path)):
-        return _read_file(Path(source)), str(source)
+        return _read_file(user_path(source)), str(source)
     if isinstance(source, Mapping):
         raise ConfigError(
             f"read_pairs takes one table, not several: choose a split ({', '.join(source)})"

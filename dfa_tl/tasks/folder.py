@@ -14,6 +14,7 @@ import random
 from pathlib import Path
 
 from dfa_tl.errors import ConfigError, DataError
+from dfa_tl.io.atomic import user_path
 from dfa_tl.tasks.files import READERS, read_pairs
 from dfa_tl.tasks.generate import check_split
 from dfa_tl.tasks.pairs import PairDataset
@@ -49,7 +50,7 @@ def load_folder(name: str, *, split: str, n: int | None, seed: int) -> PairDatas
 
 
 def _file(name: str, split: str) -> Path:
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if not folder.is_dir():
         raise ConfigError(
             f"no folder {name!r}: a task of your own is a folder with train.csv and test.csv "

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dfa_tl.errors import ConfigError, DataError
+from dfa_tl.io.atomic import user_path
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.tokenization import AnswerRule, PromptPair
 
@@ -158,11 +159,12 @@ def _load(task: MibTask, path: str | Path | None) -> Mapping[str, Any]:
     import datasets
     from datasets.exceptions import DatasetsError
 
-    source = task.source if path is None else str(path)
+    folder = None if path is None else user_path(path)
+    source = task.source if folder is None else str(folder)
     try:
-        if path is not None and not Path(path).is_dir():
-            raise FileNotFoundError(f"no folder {path}")
-        if path is not None and (Path(path) / "dataset_dict.json").is_file():
+        if folder is not None and not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}")
+        if folder is not None and (folder / "dataset_dict.json").is_file():
             return datasets.load_from_disk(source)  # type: ignore[return-value]
         return datasets.load_dataset(source, task.config)  # type: ignore[return-value]
     except (OSError, ValueError, DatasetsError) as error:

@@ -9,9 +9,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from dfa_tl.errors import ConfigError, DFAError
-from dfa_tl.files import write_aside
+from dfa_tl.io.atomic import user_path, write_file
 
 IMAGES = ("png", "pdf", "svg", "jpg", "webp")
+FIGURE_ENDINGS = (".html", *(f".{kind}" for kind in IMAGES))
 
 
 class ExportError(DFAError, RuntimeError):
@@ -44,10 +45,10 @@ def save_figure(
         ConfigError: an unknown suffix.
         ExportError: kaleido or a browser is not installed.
     """
-    path = Path(path)
+    path = user_path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind == "html":
-        write_aside(path, _page(figure, width, height).encode())
+        write_file(path, _page(figure, width, height).encode())
         return path
     if kind not in IMAGES:
         raise ConfigError(
@@ -59,7 +60,7 @@ def save_figure(
             f"saving a figure as {kind} needs kaleido: run pip install kaleido, or save "
             "it as .html, which needs nothing"
         )
-    write_aside(path, _image(figure, kind, width, height, scale))
+    write_file(path, _image(figure, kind, width, height, scale))
     return path
 
 
@@ -69,7 +70,7 @@ def _page(figure: go.Figure, width: int | None, height: int | None) -> str:
     page.update_layout({name: pixels for name, pixels in given.items() if pixels is not None})
     alt = (page.to_dict()["layout"].get("meta") or {}).get("alt", "")
     # "</" would end the script.
-    label = json.dumps(alt).replace("</", "<\\/")
+    label = json.dumps(alt, allow_nan=False).replace("</", "<\\/")
     script = (
         "const figure = document.getElementById('{plot_id}');"
         f"figure.setAttribute('role', 'figure'); figure.setAttribute('aria-label', {label});"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
+import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from dfa_tl.io.atomic import make_folder, write_file
+from dfa_tl.io.output import output_folder
+from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.tasks.generate import SPLITS, generate, stream
 from dfa_tl.tasks.pairs import PromptPair
 from dfa_tl.tasks.registry import GENERATORS, WORDS
@@ -187,8 +190,9 @@ def train(name: str, folder: Path, settings: Settings) -> LlamaForCausalLM:
                 "schedule": schedule.state_dict(),
                 "step": step + 1,
             }
-            torch.save(state, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
+            content = io.BytesIO()
+            torch.save(state, content)
+            write_file(checkpoint, content.getvalue())
     return model.eval()
 
 
@@ -197,7 +201,10 @@ def write_checksums(folder: Path) -> None:
     digests = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CHECKED_FILES
     }
-    (folder / "sha256.json").write_text(json.dumps(digests, indent=2) + "\n")
+    write_file(
+        folder / "sha256.json",
+        json_bytes(digests, "the checksums", indent=2, sort_keys=False) + b"\n",
+    )
 
 
 def main() -> None:
@@ -208,8 +215,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    folder = arguments.out or Path(__file__).parent / arguments.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(arguments.out or Path(__file__).parent / arguments.name)
+    make_folder(folder)
     model = train(arguments.name, folder, SETTINGS[arguments.name])
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
@@ -217,8 +224,9 @@ def main() -> None:
     report = {
         split: {task: accuracy(model, task, split) for task in GENERATORS} for split in SPLITS
     }
-    (folder / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report, indent=2))
+    shown = json_bytes(report, "the accuracies", indent=2, sort_keys=False)
+    write_file(folder / "accuracy.json", shown + b"\n")
+    print(shown.decode())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""What `--out` means, in every command, example and script.
+
+- A folder that exists, or a name without a known ending, is a folder: a file goes into it under its
+  default name. `runs`, `runs/v1.2` and `/tmp/tmp.3Q` are folders.
+- Any other name is a file. One whose ending is not that of what is written is refused.
+
+A place that cannot be written is refused at once, before any model is loaded. Nothing is made here.
+A disk that is full shows only when it is written to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfa_tl.errors import ConfigError, FileWriteError
+from dfa_tl.io.atomic import destination, user_path
+
+KNOWN_ENDINGS = frozenset(
+    ".csv .html .ipynb .jpeg .jpg .json .jsonl .log .md .parquet .pdf .png .pt .safetensors .svg "
+    ".tex .tsv .txt .webp .yaml .yml".split()
+)
+
+
+def output_file(out: str | Path, default: str, endings: Sequence[str] = ()) -> Path:
+    """The file that `--out` stands for.
+
+    Args:
+        out: What the user gave.
+        default: Name of the file where `out` is a folder.
+        endings: Endings that the file may have; by default that of `default`.
+
+    Raises:
+        ConfigError: `out` has the ending of another kind of file.
+        FileWriteError: nothing can be written there.
+    """
+    path, allowed = user_path(out), endings or (Path(default).suffix,)
+    ending = path.suffix.lower()
+    if _is_folder(path) or ending not in KNOWN_ENDINGS:
+        path /= default
+    elif ending not in allowed:
+        raise ConfigError(
+            f"{out} ends in {path.suffix}; what is written here ends in {' or '.join(allowed)}. "
+            f"Give such a name, or a folder for {default}"
+        )
+    _check_folder(path.parent)
+    try:
+        file = destination(path)
+        if file.exists() and not os.access(file, os.W_OK):
+            raise FileWriteError(f"{path} may not be written to: give another name, or allow it")
+    except OSError as error:
+        raise _cannot(path, error) from error
+    return path
+
+
+def output_folder(out: str | Path) -> Path:
+    """The folder that `--out` stands for, where several files are written.
+
+    Raises:
+        ConfigError: `out` is no folder and has the ending of a file.
+        FileWriteError: nothing can be written there.
+    """
+    path = user_path(out)
+    if path.suffix.lower() in KNOWN_ENDINGS and not _there(path):
+        raise ConfigError(f"{out} ends like a file; several files are written: give a folder")
+    _check_folder(path)
+    return path
+
+
+def _check_folder(path: Path) -> None:
+    """Raise `FileWriteError` unless files can be written into this folder, made where needed."""
+    path = Path(os.path.realpath(path))  # a link may stand for a folder that is not there yet
+    nearest = next(folder for folder in (path, *path.parents) if _there(folder))
+    if not nearest.is_dir():
+        raise FileWriteError(f"{nearest} is a file, where a folder is needed: give another name")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FileWriteError(f"{nearest} may not be written to: give another folder, or allow it")
+
+
+def _is_folder(path: Path) -> bool:
+    return _there(path) and path.is_dir()
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _cannot(path, error) from error
+
+
+def _cannot(path: Path, error: OSError) -> FileWriteError:
+    if isinstance(error, FileWriteError):
+        return error
+    return FileWriteError(f"{path} cannot be written ({error.strerror or error})")

@@ -1,0 +1,110 @@
+"""Everything that writes goes through `dfa_tl.io.atomic`: no other source file does it itself."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path
+    for folder in ("dfa_tl", "examples", "docs", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+)
+HOME = ROOT / "dfa_tl" / "io" / "atomic.py"
+WRITES = frozenset(
+    "write_text write_bytes write_html write_image write_json mkdir makedirs touch mkstemp savefig "
+    "save_file save_pretrained to_parquet to_feather to_excel to_pickle copyfile copy copy2 "
+    "copytree symlink_to hardlink_to rename renames".split()
+)
+ONLY_IN_MEMORY = {"to_csv": 0, "to_json": 0, "to_html": 0, "to_markdown": 0, "to_latex": 0}
+"""Methods that return the text where no file is named, by the place of that argument."""
+ALLOWED = {
+    # A result, and a copy of a study, is a folder that is put in its place as a whole.
+    ("dfa_tl/study/store.py", "rename"),
+    ("dfa_tl/study/copied.py", "rename"),
+    ("dfa_tl/study/tables.py", "rename"),  # columns of a frame
+    ("dfa_tl/study/effects.py", "rename"),
+    # The script that trains the bundled models; transformers writes a model's files itself.
+    ("dfa_tl/models/bundled/train.py", "save_pretrained"),
+}
+
+
+def written_by(tree: ast.AST) -> list[tuple[int, str]]:
+    """Calls in a source file that write, or that write JSON which may not be JSON."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+        called = node.func.id if isinstance(node.func, ast.Name) else called
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        texts = [one.value for one in node.args if isinstance(one, ast.Constant)]
+        texts += [one.value for one in given.values() if isinstance(one, ast.Constant)]
+        whole = ast.unparse(node.func)
+        if called in WRITES and not whole.endswith(("copy.copy", "rng.copy")):
+            found.append((node.lineno, called))
+        elif called == "open" and any(
+            isinstance(text, str) and set(text) & set("wax+") and len(text) < 4 for text in texts
+        ):
+            found.append((node.lineno, "open"))
+        elif called in ONLY_IN_MEMORY and any(
+            not isinstance(one, ast.Constant) for one in node.args[:1]
+        ):
+            found.append((node.lineno, called))
+        elif whole in ("json.dump", "yaml.dump", "yaml.safe_dump", "torch.save", "os.open"):
+            if whole != "torch.save" or ast.unparse(node.args[1]) != "content":  # a BytesIO
+                found.append((node.lineno, whole))
+        elif whole == "json.dumps" and ast.unparse(given.get("allow_nan", ast.Constant(1))) != (
+            "False"
+        ):
+            found.append((node.lineno, whole))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_only_one_module_writes(path):
+    if path == HOME:
+        return
+    name = path.relative_to(ROOT).as_posix()
+    found = [
+        f"{name}:{line} {call}"
+        for line, call in written_by(ast.parse(path.read_text(encoding="utf-8")))
+        if (name, call) not in ALLOWED
+    ]
+    assert not found, "write with dfa_tl.io.atomic.write_file, and JSON with json_bytes"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open('x', 'w')",
+        "path.open(mode='ab')",
+        "path.write_text('x')",
+        "frame.to_csv(path)",
+        "json.dump(x, file)",
+        "json.dumps(x)",
+        "torch.save(x, path)",
+        "figure.write_html(path)",
+        "os.makedirs(path)",
+    ],
+)
+def test_writing_is_found(line):
+    assert written_by(ast.parse(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open('x')",
+        "path.open('rb')",
+        "frame.to_csv(index=False)",
+        "json.dumps(x, allow_nan=False)",
+        "torch.save(x, content)",
+        "write_file(path, b'')",
+    ],
+)
+def test_reading_is_not(line):
+    assert not written_by(ast.parse(line))
