@@ -159,7 +159,7 @@ class NodeScores(OnHub):
     ) -> Path:
         """Write the scores as the Mechanistic Interpretability Benchmark reads them, at node level.
 
-        An input without a score is written as not scored (NaN): the benchmark then always keeps it,
+        An input without a score is written as not scored: the benchmark then always keeps it,
         which is our protocol `nodes`. For the protocol `mib` of a transferred circuit, give it the
         score 0: `dataclasses.replace(scores, input=0.0)`.
 

@@ -259,7 +259,7 @@ BAD = {
         r"scores must be finite; not so for a0\.h1",
     ),
     "an infinite score of the input": (
-        S, lambda path: scores_file(path, input=math.inf), NodeScores, "input must be finite"
+        S, lambda path: scores_file(path, input=math.inf), NodeScores, "Infinity is no JSON number"
     ),
     "text for the score of the input": (
         S, lambda path: scores_file(path, input="0.5"), NodeScores, "must be a number or null"
@@ -304,7 +304,7 @@ BAD = {
     ),
     "settings that are not finite": (
         S, lambda path: alignment_file(path, config={"temperature": math.nan}), Alignment,
-        "temperature=nan in its settings must be finite",
+        "NaN is no JSON number",
     ),
     "a history of another length": (
         S,
