@@ -38,6 +38,8 @@ def main(how: str, folder: str) -> None:
             time.sleep(60)
             os._exit(0)
         Path(folder, "ready").touch()
+        while not Path(folder, "go").exists():
+            time.sleep(0.05)
         if how == "exit":
             os._exit(7)
         if how == "error":

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from dfa_tl.io.atomic import write_file
-from dfa_tl.study import StudyConfig, run_study
+from dfa_tl.study import StudyConfig, local_pool, run_study
 from dfa_tl.study import run as run_module
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.store import Store
@@ -33,6 +33,12 @@ def run(config: Mapping[str, Any], folder: str) -> None:
     """Run a study, or what is missing of it."""
     torch.set_num_threads(1)
     assert not run_study(StudyConfig.from_dict(config), folder, progress=False).failures
+
+
+def run_on_two(config: Mapping[str, Any], folder: str) -> None:
+    """Run a study on two workers, which are processes of their own."""
+    with local_pool(2) as pool:
+        run_study(StudyConfig.from_dict(config), folder, pool, progress=False)
 
 
 def run_together(config: Mapping[str, Any], folder: str, barrier: Barrier) -> None:

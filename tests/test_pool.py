@@ -38,16 +38,16 @@ def test_workers_end_with_the_process_that_made_them(name, tmp_path):
         [sys.executable, PROGRAM, how, tmp_path], stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         end = time.monotonic() + PATIENCE
-        below: list[psutil.Process] = []
-        # Gathered while they live: what has lost its parent is nobody's child.
-        while not (tmp_path / "ready").exists() and time.monotonic() < end:
-            below = psutil.Process(process.pid).children(recursive=True)
-            time.sleep(0.002)
-        assert (tmp_path / "ready").exists()
+        while not (tmp_path / "ready").exists():
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.1)
+        below = psutil.Process(process.pid).children(recursive=True)
         workers = {int(path.stem) for path in tmp_path.glob("*.at-work")}
         forks = {int(path.stem) for path in tmp_path.glob("*.fork")}
         assert workers <= {one.pid for one in below}
         assert len(workers) == 2
+        (tmp_path / "go").touch()
         if sent is not None:
             process.send_signal(sent)  # to this process alone
         began = time.monotonic()

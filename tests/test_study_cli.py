@@ -143,11 +143,10 @@ def test_a_place_that_cannot_be_written_is_refused_first(command, nothing_runs, 
         assert message in result.output
         assert len(result.output.splitlines()) == 1
 
-    into_a_folder = command in ("transfer", "study", "tables")
-    if into_a_folder:
-        refused("file", "file is a file, where a folder is needed")
-    else:
-        refused("study", "study is a folder: give the name of a file")
+    refused("file", "file is a file, where a folder is needed")
+    refused("x.jsonl", "x.jsonl ends ")
+    if command in ("transfer", "study", "tables"):
+        refused("x.csv", "x.csv ends like a file; several files are written: give a folder")
     refused("file/below/it", "file is a file, where a folder is needed")
     refused("x" * 300, "cannot be written (File name too long)")
     monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)

@@ -12,8 +12,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -24,7 +22,6 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-import yaml
 
 import study_killed
 from dfa_tl.errors import FileFormatError
@@ -312,8 +309,7 @@ def test_no_worker_outlives_its_study(longer, tmp_path):
     Every third kill comes while the workers start. DFA_TL_KILLS says how many kills.
     """
     wanted, rng = int(os.environ.get("DFA_TL_KILLS", "20")), random.Random(2)
-    config, n_jobs = tmp_path / "study.yaml", len(jobs_of(longer))
-    config.write_text(yaml.safe_dump(LONGER.to_dict()))
+    config, n_jobs = LONGER.to_dict(), len(jobs_of(longer))
     kills = studies = 0
     slowest = 0.0
     folders = []
@@ -323,28 +319,32 @@ def test_no_worker_outlives_its_study(longer, tmp_path):
         if before >= n_jobs - 4:
             studies += 1
             continue
-        program = (sys.executable, "-c", "from dfa_tl.cli import app; app()")
-        command = [*program, "study", str(config), "--out", str(folder), "--workers", "2"]
-        with subprocess.Popen([*command, "--quiet"], start_new_session=True) as process:
-            parent = psutil.Process(process.pid)
-            # The two workers, and the tracker of what processes share.
-            while len(below := parent.children(recursive=True)) < 3:
-                assert process.poll() is None
+        process = SERVER.Process(target=study_killed.run_on_two, args=(config, str(folder)))
+        process.start()
+        assert process.pid is not None
+        parent = psutil.Process(process.pid)
+        while len(below := parent.children(recursive=True)) < 2:
+            assert process.is_alive()
+            time.sleep(0.05)
+        if kills % 3 == 0:
+            time.sleep(rng.uniform(0, 3))
+        else:
+            enough = before + rng.randrange(1, n_jobs - before - 2)
+            while len(manifests(folder)) < enough and process.is_alive():
                 time.sleep(0.01)
-            if kills % 3 == 0:
-                time.sleep(rng.uniform(0, 3))
-            else:
-                enough = before + rng.randrange(1, n_jobs - before - 2)
-                while len(manifests(folder)) < enough and process.poll() is None:
-                    time.sleep(0.001)
-                time.sleep(rng.uniform(0, 0.1))
-            process.kill()
-        if process.returncode != -signal.SIGKILL:
+            time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
             continue  # it was done already
         kills += 1
         began = time.monotonic()
         assert psutil.wait_procs(below, timeout=10)[1] == []
         slowest = max(slowest, time.monotonic() - began)
+        print(
+            f"kill {kills}: {time.monotonic() - began:.2f} s, {len(manifests(folder))} jobs",
+            flush=True,
+        )
         folders.append(folder)
     print(f"{kills} kills; the slowest worker ended after {slowest:.1f} s")
     for folder in dict.fromkeys(folders):

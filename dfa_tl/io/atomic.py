@@ -139,7 +139,7 @@ def destination(path: Path) -> Path:
         file = file.parent / os.readlink(file)
     else:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         mode = file.lstat().st_mode
         if not stat.S_ISREG(mode):
             raise _not_regular(path, next((name for test, name in KINDS if test(mode)), "special"))

@@ -38,6 +38,7 @@ def output_file(out: str | Path, default: str, endings: Sequence[str] = ()) -> P
     path, allowed = user_path(out), endings or (Path(default).suffix,)
     ending = path.suffix.lower()
     if _is_folder(path) or ending not in KNOWN_ENDINGS:
+        _check_no_device(path)
         path /= default
     elif ending not in allowed:
         raise ConfigError(
@@ -45,12 +46,9 @@ def output_file(out: str | Path, default: str, endings: Sequence[str] = ()) -> P
             f"Give such a name, or a folder for {default}"
         )
     _check_folder(path.parent)
-    try:
-        file = destination(path)
-        if file.exists() and not os.access(file, os.W_OK):
-            raise FileWriteError(f"{path} may not be written to: give another name, or allow it")
-    except OSError as error:
-        raise _cannot(path, error) from error
+    file = _destination(path)
+    if file.exists() and not os.access(file, os.W_OK):
+        raise FileWriteError(f"{path} may not be written to: give another name, or allow it")
     return path
 
 
@@ -64,8 +62,22 @@ def output_folder(out: str | Path) -> Path:
     path = user_path(out)
     if path.suffix.lower() in KNOWN_ENDINGS and not _there(path):
         raise ConfigError(f"{out} ends like a file; several files are written: give a folder")
+    _check_no_device(path)
     _check_folder(path)
     return path
+
+
+def _check_no_device(path: Path) -> None:
+    """Raise `FileWriteError` for a folder's path that stands for a device, a FIFO or a socket."""
+    if not _is_folder(path):
+        _destination(path)
+
+
+def _destination(path: Path) -> Path:
+    try:
+        return destination(path)
+    except OSError as error:
+        raise _cannot(path, error) from error
 
 
 def _check_folder(path: Path) -> None:
