@@ -16,11 +16,13 @@ SOURCES = sorted(
 HOME = ROOT / "dfa_tl" / "io" / "atomic.py"
 WRITES = frozenset(
     "write_text write_bytes write_html write_image write_json mkdir makedirs touch mkstemp savefig "
-    "save_file save_pretrained to_parquet to_feather to_excel to_pickle copyfile copy copy2 "
-    "copytree symlink_to hardlink_to rename renames".split()
+    "save_file save_pretrained to_parquet to_feather to_excel to_pickle symlink_to hardlink_to rename renames".split()
 )
 TEXTS = frozenset("to_csv to_json to_html to_markdown to_latex".split())
 """Methods that return the text where no file is named first."""
+YAML = frozenset("safe_dump dump".split())
+"""Functions that return the text where no stream stands second."""
+SHUTIL = frozenset(f"shutil.{name}" for name in "copy copy2 copyfile copytree move".split())
 ALLOWED = {
     # A result, and a copy of a study, is a folder that is put in its place as a whole.
     ("dfa_tl/study/store.py", "rename"),
@@ -50,15 +52,15 @@ def written_by(tree: ast.AST) -> list[tuple[int, str]]:
         of_open = [*node.args[isinstance(node.func, ast.Name) :][:1], given.get("mode")]
         modes = [one.value for one in of_open if isinstance(one, ast.Constant)]
         whole = ast.unparse(node.func)
-        if called in WRITES and not whole.endswith(("copy.copy", "rng.copy")):
+        if called in WRITES or whole in SHUTIL:
             found.append((node.lineno, called))
         elif called == "open" and any(
             isinstance(mode, str) and set(mode) & set("wax+") for mode in modes
         ):
             found.append((node.lineno, "open"))
-        elif called in TEXTS and node.args:
+        elif (called in TEXTS and node.args) or (called in YAML and node.args[1:]):
             found.append((node.lineno, called))
-        elif whole in ("json.dump", "yaml.dump", "yaml.safe_dump", "torch.save", "os.open"):
+        elif whole in ("json.dump", "torch.save", "os.open"):
             if whole != "torch.save" or ast.unparse(node.args[1]) != "content":  # a BytesIO
                 found.append((node.lineno, whole))
         elif whole == "json.dumps" and ast.unparse(given.get("allow_nan", ast.Constant(1))) != (
@@ -93,6 +95,8 @@ def test_only_one_module_writes(path):
         "torch.save(x, path)",
         "figure.write_html(path)",
         "os.makedirs(path)",
+        "shutil.copy(path, other)",
+        "yaml.safe_dump(x, file)",
     ],
 )
 def test_writing_is_found(line):
@@ -108,6 +112,8 @@ def test_writing_is_found(line):
         "json.dumps(x, allow_nan=False)",
         "torch.save(x, content)",
         "write_file(path, b'')",
+        "yaml.safe_dump(x)",
+        "frame.copy()",
     ],
 )
 def test_reading_is_not(line):
