@@ -16,7 +16,8 @@ SOURCES = sorted(
 HOME = ROOT / "dfa_tl" / "io" / "atomic.py"
 WRITES = frozenset(
     "write_text write_bytes write_html write_image write_json mkdir makedirs touch mkstemp savefig "
-    "save_file save_pretrained to_parquet to_feather to_excel to_pickle symlink_to hardlink_to rename renames".split()
+    "save_file save_pretrained to_parquet to_feather to_excel to_pickle symlink_to hardlink_to "
+    "rename renames".split()
 )
 TEXTS = frozenset("to_csv to_json to_html to_markdown to_latex".split())
 """Methods that return the text where no file is named first."""
