@@ -74,7 +74,7 @@ def bos_to_prepend(tokenizer: Any, rows: int) -> int:
     )
 
 
-def without_second_bos(tokens: Int[Tensor, " pos"], bos: int | None) -> Int[Tensor, " pos"]:
+def without_second_bos(tokens: Int[Tensor, " pos"], bos: int | None) -> Int[Tensor, " left"]:
     """Tokens of a prompt that a BOS was prepended to, which began with one already, with one."""
     # A tokenizer may put another special token first, as XGLM's does.
     for start in (0, 1):
