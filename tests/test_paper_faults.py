@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ def test_run_with_hooks_says_nothing_about_a_silent_hook(case_of):
         from transformer_lens import HookedTransformer  # noqa: F401
     except ImportError:
         pytest.skip("this TransformerLens has no HookedTransformer")
-    model = hooked_transformer(case_of("llama-gqa").hf)
+    model: Any = hooked_transformer(case_of("llama-gqa").hf)
     tokens = torch.arange(1, 6)[None]
 
     def without_heads(name: str) -> torch.Tensor:
