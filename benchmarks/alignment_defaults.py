@@ -71,7 +71,7 @@ def main() -> None:
                 known = {other: scores[other] for other in others}
                 alignment = align(known, target, others, config, progress=False)
                 circuits[name] = alignment.transfer(scores[task])
-            paper = AlignmentConfig.paper(seed=seed)
+            paper = AlignmentConfig.paper(seed=seed, batch_size=16)
             uniform = align(dict.fromkeys(others, constant), target, others, paper, progress=False)
             circuits["control: uniform s"] = uniform.transfer(constant)
             random = controls.random_W(source.nodes, target.nodes, paper)

@@ -1,9 +1,28 @@
-"""Short names of models on the Hugging Face hub, as the paper and its code write them.
+"""Short names of models on the Hugging Face hub: the paper's, and the benchmark's.
 
-Llama-3 stands for the base models of one tokenizer: 1B and 3B are of release 3.2, 8B of 3.1.
+Llama-3 stands for the base models of one tokenizer: 1B and 3B are of release 3.2, 8B of 3.1. The
+benchmark has five models and calls each by its family.
 """
 
 from __future__ import annotations
+
+BENCHMARK_NAMES = {
+    "gpt2": "openai-community/gpt2",
+    "qwen2.5": "Qwen/Qwen2.5-0.5B",
+    "gemma2": "google/gemma-2-2b",
+    "llama3": "meta-llama/Llama-3.1-8B",
+}
+"""The models of the Mechanistic Interpretability Benchmark's circuit track, by its own names."""
+
+NOT_LOADED = {
+    "interpbench": (
+        "the benchmark's InterpBench model is a pickled configuration and checkpoint "
+        "(mib-bench/interpbench on the hub), and nothing is unpickled here. Build the "
+        "HookedTransformer yourself, as the benchmark's run_attribution.py does, and give it to "
+        "load_model. The benchmark measures it by its known edges, which dfa_tl does not"
+    )
+}
+"""Names of the benchmark's models that are not loaded, and why."""
 
 SHORT_NAMES = {
     "llama3-1b": "meta-llama/Llama-3.2-1B",
@@ -14,6 +33,7 @@ SHORT_NAMES = {
     "qwen2.5-3b": "Qwen/Qwen2.5-3B",
     "gemma2-2b": "google/gemma-2-2b",
     "gemma2-9b": "google/gemma-2-9b",
+    "gemma2-27b": "google/gemma-2-27b",
     "gpt2-small": "openai-community/gpt2",
     "gpt2-medium": "openai-community/gpt2-medium",
     "gpt2-large": "openai-community/gpt2-large",
@@ -26,4 +46,5 @@ SHORT_NAMES = {
     "pythia-2.8b": "EleutherAI/pythia-2.8b",
     "pythia-6.9b": "EleutherAI/pythia-6.9b",
     "pythia-12b": "EleutherAI/pythia-12b",
+    **BENCHMARK_NAMES,
 }

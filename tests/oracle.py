@@ -245,10 +245,12 @@ class Oracle:
             scores.append(OracleScores(torch.stack(nodes), clean - self.measure(logits, run)[0]))
         return self._mean(scores)
 
-    def _circuit_run(self, run: PairRun, ablated: Activations, kept: Tensor) -> Tensor:
+    def _circuit_run(
+        self, run: PairRun, ablated: Activations, kept: Tensor, keep_input: bool = True
+    ) -> Tensor:
         def edit(site: Site, value: Tensor) -> Tensor:
             if site == "input":
-                return value
+                return value if keep_input else ablated[site].expand_as(value)
             return torch.where(self._spread(site, kept), value, ablated[site])
 
         return self.measure(self.run(run.clean, edit)[0], run)
@@ -261,35 +263,60 @@ class Oracle:
         each = self._each_pair(pairs, ablation)
         return torch.cat([self._circuit_run(run, ablated, kept) for run, ablated, _ in each])
 
+    @torch.no_grad()
+    def empty_metric(self, pairs: Pairs, ablation: str, keep_input: bool) -> Tensor:
+        """Per-pair metric [n] of the clean prompt with every node ablated, and the input or not."""
+        none = torch.zeros(self.n_nodes, dtype=torch.bool)
+        each = self._each_pair(pairs, ablation)
+        runs = [self._circuit_run(run, ablated, none, keep_input) for run, ablated, _ in each]
+        return torch.cat(runs)
+
     def clean_corrupt_metric(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Per-pair metric [n] of the plain clean and the plain corrupt run."""
         runs = self.plain_runs(pairs)
         clean = torch.cat([self.measure(run.clean_logits, run) for run in runs])
         return clean, torch.cat([self.measure(run.corrupt_logits, run) for run in runs])
 
-    def faithfulness(self, pairs: Pairs, scores: Tensor, ks: Sequence[float]) -> Tensor:
+    def faithfulness(
+        self,
+        pairs: Pairs,
+        scores: Tensor,
+        ks: Sequence[float],
+        ablation: str = "counterfactual",
+    ) -> Tensor:
         """f [len(ks)] under the protocol `nodes`: the best int(k * n_nodes) by signed score."""
         order = torch.sort(scores, descending=True, stable=True).indices
-        return self._curve(pairs, [order[: int(k * self.n_nodes)] for k in ks])
+        return self._curve(pairs, [order[: int(k * self.n_nodes)] for k in ks], ablation, True)
 
     def faithfulness_mib(
-        self, pairs: Pairs, scores: Tensor, input_score: Tensor | float, ks: Sequence[float]
+        self,
+        pairs: Pairs,
+        scores: Tensor,
+        input_score: Tensor | float,
+        ks: Sequence[float],
+        ablation: str = "counterfactual",
     ) -> Tensor:
         """f [len(ks)] under `mib`: `input` is item 0 of n_nodes + 1; f = 0 while it is left out."""
         items = torch.cat([torch.as_tensor(input_score).reshape(1).to(scores), scores])
         order = torch.sort(items, descending=True, stable=True).indices
         best = [order[: int(k * len(items))] for k in ks]
-        return self._curve(pairs, [b[b > 0] - 1 if (b == 0).any() else None for b in best])
+        circuits = [b[b > 0] - 1 if (b == 0).any() else None for b in best]
+        return self._curve(pairs, circuits, ablation, False)
 
-    def _curve(self, pairs: Pairs, circuits: Sequence[Tensor | None]) -> Tensor:
+    def _curve(
+        self, pairs: Pairs, circuits: Sequence[Tensor | None], ablation: str, keep_input: bool
+    ) -> Tensor:
         """f of each circuit, given as node indices, or None for a disconnected one."""
-        clean, corrupt = (metric.mean() for metric in self.clean_corrupt_metric(pairs))
+        clean, zero = (metric.mean() for metric in self.clean_corrupt_metric(pairs))
+        if ablation != "counterfactual":
+            zero = self.empty_metric(pairs, ablation, keep_input).mean()
         f = torch.zeros(len(circuits), dtype=self.dtype)
         for i, nodes in enumerate(circuits):
             if nodes is not None:
                 kept = torch.zeros(self.n_nodes, dtype=torch.bool)
                 kept[nodes] = True
-                f[i] = (self.circuit_metric(pairs, kept).mean() - corrupt) / (clean - corrupt)
+                value = self.circuit_metric(pairs, kept, ablation).mean()
+                f[i] = (value - zero) / (clean - zero)
         return f
 
     def soft_mask_loss(

@@ -5,7 +5,13 @@ import torch
 
 from dfa_tl import Alignment, AlignmentConfig, NodeScores, NodeSet, align, controls, load_task
 from dfa_tl.alignment.alignment import normalize
-from dfa_tl.alignment.depth import depth_mean, layer_weights
+from dfa_tl.alignment.depth import (
+    DEPTH_MAPS,
+    depth_mean,
+    depth_mean_paper,
+    layer_weights,
+    paper_layer_weights,
+)
 from dfa_tl.errors import ConfigError, DataError, FileFormatError, NumericsError, ScoresError
 from dfa_tl.tasks.pairs import PairDataset
 from oracle import Oracle
@@ -22,7 +28,7 @@ def test_paper_settings():
     config = AlignmentConfig.paper()
     assert (config.normalization, config.initialization) == ("none", "random")
     assert (config.init_std, config.learning_rate, config.epochs) == (0.02, 0.1, 3)
-    assert config.sparsity == 0.1
+    assert (config.sparsity, config.temperature, config.batch_size) == (0.1, 1, 1)
     assert AlignmentConfig.paper(seed=3).seed == 3
 
 
@@ -54,9 +60,57 @@ def test_depth_mean_of_3_to_5_layers_by_hand():
     torch.testing.assert_close(matrix, by_hand)
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (5, 3), (4, 4), (3, 6)])
-def test_every_source_layer_is_mapped_wholly(shape):
-    torch.testing.assert_close(layer_weights(*shape).sum(1), torch.ones(shape[0]))
+def test_the_papers_depth_mean_by_hand():
+    """Layers 0, 1, 2 of 3 go to 0, 2.5, 5 of 6: layers 1 and 4 of the target get nothing."""
+    expected = torch.zeros(3, 6)
+    expected[0, 0] = expected[2, 5] = 1
+    expected[1, 2] = expected[1, 3] = 0.5
+    torch.testing.assert_close(paper_layer_weights(3, 6), expected)
+    matrix = depth_mean_paper(NodeSet(3, 2), NodeSet(6, 3))
+    by_hand = torch.zeros(9, 24)
+    for i in range(3):
+        for t in range(6):
+            by_hand[3 * i : 3 * i + 2, 4 * t : 4 * t + 3] = expected[i, t] / 3
+            by_hand[3 * i + 2, 4 * t + 3] = expected[i, t]
+    torch.testing.assert_close(matrix, by_hand)
+    carried = torch.tensor([1.0, 2, 9, 0, 4, 8, 5, 5, 7]) @ matrix
+    torch.testing.assert_close(
+        carried.view(6, 4),
+        torch.tensor(
+            [
+                [1, 1, 1, 9],
+                [0] * 4,
+                [2 / 3] * 3 + [4],
+                [2 / 3] * 3 + [4],
+                [0] * 4,
+                [10 / 3] * 3 + [7],
+            ]
+        ),
+    )
+
+
+def test_the_papers_depth_mean_to_fewer_layers_and_between_equal_ones():
+    torch.testing.assert_close(paper_layer_weights(4, 4), torch.eye(4))
+    third = 1 / 3
+    down = torch.tensor([[1, 0], [2 * third, third], [third, 2 * third], [0, 1]])
+    torch.testing.assert_close(paper_layer_weights(4, 2), down)
+
+
+@pytest.mark.parametrize("weights", [layer_weights, paper_layer_weights])
+@pytest.mark.parametrize("shape", [(1, 4), (5, 3), (4, 4), (3, 6), (4, 1)])
+def test_every_source_layer_is_mapped_wholly(shape, weights):
+    torch.testing.assert_close(weights(*shape).sum(1), torch.ones(shape[0]))
+
+
+@pytest.mark.parametrize("name", DEPTH_MAPS)
+def test_W_starts_from_each_depth_mean_map(name):
+    nodes = NodeSet(5, 3)
+    for config in (
+        AlignmentConfig(initialization=name),
+        AlignmentConfig(initialization=name, rank=2),
+    ):
+        start = controls.untrained_W(SOURCE, nodes, config)
+        assert torch.equal(start.W, DEPTH_MAPS[name](SOURCE, nodes))
 
 
 @pytest.mark.parametrize("kind", ["llama-gqa", "gpt2", "neox-parallel"])

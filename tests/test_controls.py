@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from dfa_tl import Alignment, AlignmentConfig, NodeScores, NodeSet, align, controls
+from dfa_tl import (
+    Alignment,
+    AlignmentConfig,
+    NodeScores,
+    NodeSet,
+    align,
+    attribute,
+    controls,
+    evaluate,
+    load_task,
+)
 from dfa_tl.alignment.alignment import AlignmentChain, normalize
-from dfa_tl.alignment.depth import depth_mean
+from dfa_tl.alignment.depth import depth_mean, depth_mean_paper
 from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
 from dfa_tl.errors import ConfigError, ScoresError
 from dfa_tl.io.tensors import load_tensors, save_tensors
@@ -341,6 +351,20 @@ def test_files_from_before_the_bias_load(tmp_path):
     again = Alignment.load(path)
     assert again.bias is None
     assert again.config == AlignmentConfig.paper()
+
+
+def test_depth_mean_paper_W_is_the_papers_matrix(toy_small, toy_large):
+    """The published heuristic and ours are far apart on subtraction."""
+    W = controls.depth_mean_paper_W(toy_small.nodes, toy_large.nodes)
+    assert torch.equal(W.W, depth_mean_paper(toy_small.nodes, toy_large.nodes))
+    data = load_task("arithmetic_subtraction", n=16)
+    test = load_task("arithmetic_subtraction", split="test", n=16)
+    scores = attribute(toy_small, data, progress=False)
+    ours = controls.depth_mean_W(toy_small.nodes, toy_large.nodes)
+    cprs = [
+        evaluate(toy_large, test, one.transfer(scores), progress=False).cpr for one in (W, ours)
+    ]
+    assert cprs == pytest.approx([0.399, 0.581], abs=2e-3)
 
 
 def test_a_chain_applies_one_step_after_the_other():

@@ -67,6 +67,37 @@ def test_end_points(toy_small, task):
     assert curve.n_kept == (0, len(toy_small.nodes))
 
 
+@pytest.mark.parametrize("protocol", ["nodes", "mib"])
+@pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional"])
+def test_the_floor_holds_under_every_ablation(toy_small, ablation, protocol):
+    """A circuit that recovers nothing before k = 1 has the floor's CPR, whatever is ablated."""
+    data = load_task("ioi", n=12, split="test")
+    one = ramp(toy_small.nodes, input=100.0)
+    settings = {"protocol": protocol, "ablation": ablation, "progress": False}
+    curve = evaluate(toy_small, data, one, ks=(0, 0.01, 0.5, 1), **settings)
+    assert curve.faithfulness[[0, 1, 3]] == pytest.approx([0, 0, 1], abs=1e-5)
+    assert curve.corrupt.mean() != pytest.approx(curve.baseline.mean(), abs=0.1)
+    same = replace(curve, empty=None)
+    assert same.faithfulness[0] != pytest.approx(0, abs=0.1)
+
+
+def test_without_input_and_nodes_nothing_is_left_to_tell_answers_apart(toy_small):
+    """Zero ablation under `mib` leaves a residual stream of zeros, so all logits are equal."""
+    data = load_task("ioi", n=4, split="test")
+    options = {"protocol": "mib", "ablation": "zero", "progress": False}
+    curve = evaluate(toy_small, data, ramp(toy_small.nodes, input=-9.0), **options)
+    assert curve.baseline == pytest.approx(np.zeros(4), abs=1e-6)
+    assert curve.faithfulness[:-1] == pytest.approx(np.zeros(9), abs=1e-6)
+    assert curve.cpr == pytest.approx(curve.floor)
+
+
+def test_counterfactual_f_is_zero_at_the_corrupt_run(toy_small):
+    data = load_task("ioi", n=4, split="test")
+    curve = evaluate(toy_small, data, ramp(toy_small.nodes), progress=False)
+    assert curve.empty is None
+    assert curve.baseline is curve.corrupt
+
+
 def test_mib_circuit_without_the_input_recovers_nothing(toy_small):
     data = load_task("ioi", n=8, split="test")
     scores = ramp(toy_small.nodes, input=-1.0)
@@ -186,6 +217,9 @@ def test_metric_that_is_not_finite(llama):
         ),
         ({"pair_values": np.full((2, 3), np.nan)}, NumericsError, "pair_values .* must be finite"),
         ({"clean": np.array([1, 1, np.inf])}, NumericsError, "clean .* must be finite"),
+        ({"empty": np.zeros(2)}, ConfigError, r"'empty': \(2,\)"),
+        ({"empty": np.array([0, 0, np.nan])}, NumericsError, "empty .* must be finite"),
+        ({"empty": np.ones(3)}, NumericsError, r"m\(empty circuit\) = 1 are equal on average"),
     ],
 )
 def test_curves_that_make_no_sense(change, error, message):
@@ -209,4 +243,4 @@ def test_a_task_that_is_turned_round_is_warned_of(toy_large, caplog):
     evaluate(toy_large, PairDataset(pairs), scores, progress=False)
     assert not caplog.records
     evaluate(toy_large, PairDataset(turned, name="turned"), scores, progress=False)
-    assert "lower on clean than on corrupt prompts" in caplog.text
+    assert "lower on clean prompts than on corrupt prompts" in caplog.text

@@ -141,6 +141,11 @@ def test_edges_are_counted_as_the_benchmark_counts_them():
         ("mib/arc_easy", "llama3-8b", "arc-easy_llama3"),
         ("mib/arc_challenge", "llama3-8b", "arc-challenge_llama3"),
         ("mib/ioi", "openai-community/gpt2", "ioi_gpt2"),
+        # The paper's code reads and writes its other models by its own short names.
+        ("mib/arc_easy", "llama3-1b", "arc-easy_llama3-1b"),
+        ("ioi", "meta-llama/Llama-3.2-3B", "ioi_llama3-3b"),
+        ("mcqa", "google/gemma-2-9b", "mcqa_gemma2-9b"),
+        ("mib/mcqa", "llama3", "mcqa_llama3"),
     ],
 )
 def test_the_leaderboards_folders(tmp_path, task, model, folder):

@@ -20,12 +20,13 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from dfa_tl import NodeModel, NodeSet, attribute, load_model
 from dfa_tl.errors import HubError, ModelError, NumericsError
-from dfa_tl.model_names import SHORT_NAMES
+from dfa_tl.model_names import BENCHMARK_NAMES, SHORT_NAMES
 from dfa_tl.models import loading
 from dfa_tl.models.hub import hub_folder
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.plain import plain_model
 from dfa_tl.nodes import head_site, mlp_site
+from dfa_tl.study.models import model_hashes
 from fake_hub import COMMIT, fill_cache, serving_hub, use_hub
 from hooked_models import hooked_transformer
 from tiny_models import tiny_model, word_tokenizer
@@ -181,7 +182,21 @@ def test_short_names_stand_for_hub_names(monkeypatch, save_tiny):
     assert model.name == "gpt2-small"
     assert set(PAPER) <= set(SHORT_NAMES)
     assert all(re.fullmatch(r"[\w-]+/[\w.-]+", name) for name in SHORT_NAMES.values())
-    assert len(set(SHORT_NAMES.values())) == len(SHORT_NAMES)
+    twice = len(SHORT_NAMES) - len(set(SHORT_NAMES.values()))
+    assert twice == len(BENCHMARK_NAMES)  # each is a model of the paper's code too
+
+
+def test_the_benchmarks_own_names():
+    assert {name: SHORT_NAMES[name] for name in ("gpt2", "qwen2.5", "gemma2", "llama3")} == {
+        "gpt2": SHORT_NAMES["gpt2-small"],
+        "qwen2.5": SHORT_NAMES["qwen2.5-0.5b"],
+        "gemma2": SHORT_NAMES["gemma2-2b"],
+        "llama3": SHORT_NAMES["llama3-8b"],
+    }
+    with pytest.raises(ModelError, match=r"'interpbench' cannot be loaded: .* give it to load_mod"):
+        load_model("interpbench")
+    with pytest.raises(ModelError, match="nothing is unpickled here"):
+        model_hashes(["interpbench"])
 
 
 def test_a_folder_called_like_a_model_stands_aside_unless_it_holds_one(

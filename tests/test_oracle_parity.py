@@ -93,6 +93,18 @@ def test_circuits_under_other_ablations(case_of, kind, ablation):
     kept = torch.zeros(len(scores), dtype=torch.bool)
     kept[scores.values.argsort(descending=True)[: int(0.5 * len(scores))]] = True
     close(curve.pair_values[1], case.oracle.circuit_metric(case.pairs, kept, ablation))
+    expected = case.oracle.faithfulness(case.pairs, scores.values, (0, 0.5, 1), ablation)
+    close(curve.faithfulness, expected)
+    mib = evaluate(
+        case.model, case.data, scores, ks=(0, 0.5, 1), ablation=ablation, protocol="mib",
+        batch_size=3, progress=False,
+    )  # fmt: skip
+    empty = case.oracle.empty_metric(case.pairs, ablation, keep_input=False)
+    torch.testing.assert_close(  # all zero where nothing is left of a model without biases
+        torch.from_numpy(mib.baseline), empty, atol=1e-4, rtol=1e-4
+    )
+    expected = case.oracle.faithfulness_mib(case.pairs, scores.values, 0.5, (0, 0.5, 1), ablation)
+    close(mib.faithfulness, expected)
 
 
 ORACLE_METRICS = {

@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from dfa_tl import NodeScores, load_model, load_task
+from dfa_tl import NodeScores, align, attribute, load_model, load_task
 from dfa_tl.cli import app
 from dfa_tl.errors import ConfigError, DataError, DFAError
 from dfa_tl.models.loading import BUNDLED_FOLDER
@@ -160,6 +160,35 @@ def test_too_few_usable_pairs_are_no_smaller_sample(mine, tmp_path):
     results = run_study(of(mine, train_pairs=12), tmp_path / "out", progress=False)
     assert any("12 train pairs were asked for, 11" in f.traceback for f in results.failures)
     assert str(mine) not in {job.settings["task"] for job in results.evaluations}
+
+
+def test_scores_on_some_pairs_and_W_on_all(mine, tmp_path):
+    """The paper's own: scores on 100 pairs, W on every pair that the tokenizer leaves usable."""
+    frame = pd.read_csv(mine / "train.csv")
+    frame.loc[3, "answer"] = " two words"
+    frame.to_csv(mine / "train.csv", index=False)
+    sums = tmp_path / "sums"
+    write(sums, "train", 9, "arithmetic_addition")
+    write(sums, "test", 4, "arithmetic_addition")
+    config = replace(
+        of(mine), tasks=(str(mine), str(sums)), regimes=("in-distribution",),
+        controls=("target_only",), train_pairs="all", attribution_pairs=5,
+    )  # fmt: skip
+    results = run_study(config, tmp_path / "out", progress=False)
+    assert not results.failures
+    source, target = load_model("toy-small"), load_model("toy-large")
+    scores = attribute(source, load_task(str(mine), n=5), "nap", progress=False)
+    settings = next(iter(config.variants.values()))
+    plain = align({str(mine): scores}, target, {str(mine): load_task(str(mine))}, settings)
+    found = results.alignment(config.pairs[0].name, str(mine), "nap", regime="in-distribution")
+    assert len(found.history) == len(plain.history) == 1  # 11 pairs are one batch
+    torch.testing.assert_close(found.W, plain.W, atol=1e-6, rtol=1e-4)
+    rows = results.frame()
+    used = rows[rows["test_task"] == str(mine)].groupby("regime")["pairs_used"].first()
+    assert used.to_dict() == {"gold": 5, "in-distribution": 11, "target_only": 11}
+    assert set(rows["pairs"]) == {5}
+    loaded = StudyResults.load(results.folder)
+    assert (loaded.config, loaded.missing) == (config, [])
 
 
 def test_missing_data_stop_a_study_before_anything_runs(tmp_path):

@@ -15,7 +15,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from dfa_tl import NodeScores, NodeSet
+from dfa_tl import Alignment, NodeScores, NodeSet
 from dfa_tl.cli import app
 from dfa_tl.study import work as work_module
 from test_study import TASKS, TINY
@@ -72,10 +72,14 @@ def test_attribute_align_evaluate(tmp_path):
 def test_transfer(tmp_path):
     result = run(
         "transfer", "--source", "toy-small", "--target", "toy-large", "--task", "ioi",
-        "--method", "nap", "--pairs", 2, "--test-pairs", 2, "--set", "epochs=1",
-        "--out", tmp_path, "--quiet",
+        "--method", "nap", "--pairs", 2, "--attribution-pairs", 3, "--test-pairs", 2,
+        "--set", "epochs=1", "--out", tmp_path, "--quiet",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    for name in ("source", "scores_gold"):
+        assert NodeScores.load(tmp_path / f"{name}.safetensors").provenance["pairs"] == 3
+    alignment = Alignment.load(tmp_path / "alignment_in-distribution.safetensors")
+    assert alignment.provenance["pairs"] == {"ioi": 2}
     table = json.loads((tmp_path / "transfer.json").read_text())
     assert set(table) == {"gold", "in-distribution", "zero-shot", "uniform_s"}
 

@@ -25,6 +25,7 @@ from dfa_tl.alignment import stored
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.errors import ConfigError, FileFormatError
+from dfa_tl.formats import paper
 from dfa_tl.hub import OnHub
 from dfa_tl.io.atomic import MAX_BYTES
 from dfa_tl.io.tensors import load_tensors, save_tensors
@@ -147,6 +148,18 @@ class Alignment(OnHub):
             return cls(**stored.unpack(tensors, metadata))
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} does not hold a valid alignment: {error}") from error
+
+    @classmethod
+    def from_paper(cls, path: str | Path) -> Alignment:
+        """Read an `alignment_matrix__*.pt` of the paper's code, see `dfa_tl.formats.paper`.
+
+        Raises:
+            FileFormatError: the file does not hold such a matrix, or holds code.
+        """
+        try:
+            return cls(**stored.from_paper(paper.read_matrix(path)))
+        except ConfigError as error:
+            raise FileFormatError(f"{path} holds settings that make no sense: {error}") from error
 
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         return (

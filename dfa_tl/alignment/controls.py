@@ -4,6 +4,7 @@ control       W                              source scores      what it tests
 random_W      untrained, N(0, std^2)         of the task        a random ranking
 untrained_W   as it is before training       of the task        what training adds
 depth_mean_W  untrained, depth-mean          of the task        what layers alone carry over
+depth_mean_paper_W  the same with the paper's depth-mean heuristic
 permuted_W    trained, columns permuted      of the task        whether the target node matters
 scrambled_s   trained                        permuted           whether the source node matters
 random_s      trained with and tested on one random vector per task: whether s means anything
@@ -25,7 +26,7 @@ from torch import Tensor
 from dfa_tl.alignment.align import SourceVector, train
 from dfa_tl.alignment.alignment import Alignment, normalize
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.depth import depth_mean
+from dfa_tl.alignment.depth import depth_mean, depth_mean_paper
 from dfa_tl.alignment.parameters import FullWeights, LinearMap, initial_map, normal
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.wrapper import NodeModel, check_node_model
@@ -66,6 +67,16 @@ def depth_mean_W(
     settings = config or AlignmentConfig(normalization="none")
     provenance = {"control": "depth_mean_W"}
     return Alignment(depth_mean(source, target), source, target, settings, provenance=provenance)
+
+
+def depth_mean_paper_W(
+    source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
+) -> Alignment:
+    """The paper's depth-mean heuristic (`dfa_tl.alignment.depth`); arguments of `depth_mean_W`."""
+    settings = config or AlignmentConfig(normalization="none")
+    matrix = depth_mean_paper(source, target)
+    provenance = {"control": "depth_mean_paper_W"}
+    return Alignment(matrix, source, target, settings, provenance=provenance)
 
 
 def permuted_W(alignment: Alignment, seed: int) -> Alignment:
@@ -124,8 +135,8 @@ def target_only(
         target: The target model; it is as it was afterwards.
         data: Pairs to train on by task; for the control of one task, that task's train pairs.
         config: Its optimiser, sparsity, temperature and seed; what it says of W, of source scores
-            and of their profile does not apply. The default is `AlignmentConfig.paper()`, for a
-            single logit moves by no more than the learning rate in a step, and .1 is the paper's.
+            and of their profile does not apply. The default is the paper's, in batches of 16:
+            a single logit moves by no more than the learning rate in a step, and .1 is the paper's.
         start: Every logit before training. 1/2 is where the default W starts under constant
             scores. From 0 a mask may stay stuck: every node is half off at first, and the clean
             behaviour may be gone.
@@ -142,7 +153,7 @@ def target_only(
     check_node_model(target)
     if not data:
         raise ConfigError("no tasks to train on: give pairs of at least one")
-    settings = config or AlignmentConfig.paper()
+    settings = config or AlignmentConfig.paper(batch_size=16)
     with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
         shape = (1, len(target.nodes))
         logits = torch.full(shape, start, dtype=torch.float32, device=target.device)

@@ -1,13 +1,23 @@
-"""The depth-mean map: a W that knows only layers.
+"""Depth-mean maps: two Ws that know only layers.
 
-Layer l of n lies at relative depth (l + 1/2) / n. Each source layer maps to the two nearest target
-layers, with weights that fall linearly with the distance (all of it to one layer beyond the first
-and the last). Heads map to heads through the mean of the source layer's heads, MLPs to MLPs:
+Each source layer is shared between the two nearest target layers, with weights w(i, t) that fall
+linearly with the distance. Heads map to heads, and MLPs to MLPs.
 
-    W[a_i.h, a_t.h'] = w(i, t) / H_source        W[m_i, m_t] = w(i, t)
+    depth-mean          layer i of n lies at (i + 1/2) / n; a target head gets the mean of the
+                        source layer's heads:
+                        W[a_i.h, a_t.h'] = w(i, t) / H_source        W[m_i, m_t] = w(i, t)
+    depth-mean-paper    the heuristic of the paper's code: layer i goes to i (L_t - 1) / (L_s - 1),
+                        so the first and last layers of both models meet; a source head's score is
+                        shared by the heads of the target layer, which thus add up:
+                        W[a_i.h, a_t.h'] = w(i, t) / H_target        W[m_i, m_t] = w(i, t)
+
+Under the paper's map every row of W sums to 1, and target layers between two mapped ones may get
+nothing: their nodes score 0. A source of one layer maps to the first target layer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -19,12 +29,25 @@ from dfa_tl.nodes import NodeSet
 def layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer target_layer"]:
     """w(i, t); every row sums to 1."""
     rows = torch.arange(n_source, device="cpu")
-    place = (rows.float() + 0.5) / n_source * n_target - 0.5
-    place = place.clamp(0, n_target - 1)
-    low = place.floor().long()
+    position = (rows.float() + 0.5) / n_source * n_target - 0.5
+    return _shared(position.clamp(0, n_target - 1), n_target)
+
+
+def paper_layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer target_layer"]:
+    """w(i, t) of the paper's heuristic; every row sums to 1."""
+    rows = torch.arange(n_source, device="cpu")
+    return _shared(rows.float() * (n_target - 1) / max(n_source - 1, 1), n_target)
+
+
+def _shared(
+    position: Float[Tensor, " source_layer"], n_target: int
+) -> Float[Tensor, "source_layer target_layer"]:
+    """Each layer's weight, split between the target layers below and above its position."""
+    rows = torch.arange(len(position), device="cpu")
+    low = position.floor().long()
     high = (low + 1).clamp(max=n_target - 1)
-    upper = place - low
-    weights = place.new_zeros(n_source, n_target)
+    upper = position - low
+    weights = position.new_zeros(len(position), n_target)
     weights[rows, low] += 1 - upper
     weights[rows, high] += upper
     return weights
@@ -32,9 +55,33 @@ def layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer t
 
 def depth_mean(source: NodeSet, target: NodeSet) -> Float[Tensor, "source target"]:
     """The depth-mean W between two node sets."""
-    weights = layer_weights(source.n_layers, target.n_layers)
+    return _between_nodes(
+        layer_weights(source.n_layers, target.n_layers), source, target, source.n_heads
+    )
+
+
+def depth_mean_paper(source: NodeSet, target: NodeSet) -> Float[Tensor, "source target"]:
+    """The W of the paper's depth-mean heuristic between two node sets."""
+    return _between_nodes(
+        paper_layer_weights(source.n_layers, target.n_layers), source, target, target.n_heads
+    )
+
+
+def _between_nodes(
+    weights: Float[Tensor, "source_layer target_layer"],
+    source: NodeSet,
+    target: NodeSet,
+    divisor: int,
+) -> Float[Tensor, "source target"]:
     shape = (source.n_layers, source.n_heads + 1, target.n_layers, target.n_heads + 1)
     matrix = weights.new_zeros(shape)
-    matrix[:, :-1, :, :-1] = weights[:, None, :, None] / source.n_heads
+    matrix[:, :-1, :, :-1] = weights[:, None, :, None] / divisor
     matrix[:, -1, :, -1] = weights
     return matrix.reshape(len(source), len(target))
+
+
+DEPTH_MAPS: Mapping[str, Callable[[NodeSet, NodeSet], Float[Tensor, "source target"]]] = {
+    "depth-mean": depth_mean,
+    "depth-mean-paper": depth_mean_paper,
+}
+"""The maps by the names that `AlignmentConfig.initialization` takes."""

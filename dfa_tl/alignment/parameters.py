@@ -2,7 +2,7 @@
 
     logits = s' W + b                    mask = sigmoid(logits / temperature)
 
-    full       W itself, from N(0, init_std^2) or from the depth-mean map P
+    full       W itself, from N(0, init_std^2) or from a depth-mean map P
     rank r     W = U V, or P + U V; U is source x r, from N(0, 1/r); V is r x target, from
                N(0, init_std^2) without P, so that W's entries start as those of a full W, and
                from 0 with P, so that training starts at P
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.depth import depth_mean
+from dfa_tl.alignment.depth import DEPTH_MAPS
 from dfa_tl.errors import ConfigError
 from dfa_tl.nodes import NodeSet
 
@@ -120,10 +120,11 @@ def initial_map(
     Raises:
         ConfigError: a rank that no W between these node sets can have.
     """
-    prior = depth_mean(source, target) if settings.initialization == "depth-mean" else None
+    depth_map = DEPTH_MAPS.get(settings.initialization)
+    prior = None if depth_map is None else depth_map(source, target)
     weights: Weights
     if settings.learned == "scale":
-        assert prior is not None, "AlignmentConfig lets a scale be learned of depth-mean only"
+        assert prior is not None, "AlignmentConfig lets a scale be learned of a depth-mean map only"
         weights = ScaledPrior(torch.zeros((), dtype=torch.float32, device=device), prior.to(device))
     elif settings.rank is not None:
         weights = _low_rank(

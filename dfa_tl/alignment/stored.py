@@ -2,6 +2,8 @@
 
 Of one: tensors W, bias, loss, kl, mean_mask; metadata source, target, config, tasks, provenance.
 Of several: the same tensors with `0.`, `1.`, ... before their names; metadata steps, a list.
+
+Of the paper's code: W, the names of its nodes, and its settings (`dfa_tl.formats.paper`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.errors import FileFormatError
+from dfa_tl.formats.paper import PaperMatrix
 from dfa_tl.io.tensors import node_set
 
 if TYPE_CHECKING:
@@ -107,3 +110,37 @@ def unpack_all(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> li
         }
         steps.append(unpack(own, about))
     return steps
+
+
+PAPER_SETTINGS = {
+    "epochs": "epochs",
+    "lr": "learning_rate",
+    "batch_size": "batch_size",
+    "lambda_sparse": "sparsity",
+    "seed": "seed",
+}
+"""Our names of the settings that the paper's code saves with W."""
+
+
+def from_paper(matrix: PaperMatrix) -> dict[str, Any]:
+    """Arguments of `Alignment` for a W of the paper's code.
+
+    Raises:
+        ConfigError: settings that make no sense.
+    """
+    meta = matrix.meta
+    settings = {ours: meta[its] for its, ours in PAPER_SETTINGS.items() if its in meta}
+    control = meta.get("control", "none")
+    return {
+        "W": matrix.W,
+        "source": matrix.source,
+        "target": matrix.target,
+        "config": AlignmentConfig.paper(**settings),
+        "provenance": {
+            "source": meta.get("small_model", "source"),
+            "target": meta.get("large_model", "target"),
+            "tasks": meta.get("train_tasks", []),
+            **({} if control == "none" else {"control": control}),
+            "paper": meta,
+        },
+    }

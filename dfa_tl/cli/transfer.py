@@ -54,6 +54,10 @@ def transfer(
     config: Config = None,
     settings: Settings = None,
     pairs: Pairs = 96,
+    attribution_pairs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pairs that scores are attributed on; as many as --pairs."),
+    ] = None,
     test_pairs: Annotated[int, typer.Option(min=1)] = 96,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
@@ -86,14 +90,19 @@ def transfer(
         load(target, device, dtype, prepend_bos),
     )
     options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
-    known = {name: attribute(small, of_task, method, **options) for name, of_task in data.items()}
+    attributed = data
+    if attribution_pairs is not None:
+        attributed = {name: load_task(name, n=attribution_pairs, seed=seed) for name in data}
+    known = {
+        name: attribute(small, of_task, method, **options) for name, of_task in attributed.items()
+    }
     constant = controls.uniform_s(small.nodes)
     alignments = {
         "in-distribution": ({task: known[task]}, {task: data[task]}, known[task]),
         "zero-shot": ({name: known[name] for name in others}, others, known[task]),
         "uniform_s": (dict.fromkeys(others, constant), others, constant),
     }
-    vectors = {"gold": attribute(large, data[task], method, **options)}
+    vectors = {"gold": attribute(large, attributed[task], method, **options)}
     for name, (scores, trained_on, given) in alignments.items():
         alignment = align(scores, large, trained_on, settled, progress=not quiet)
         alignment.save(folder / f"alignment_{name}.safetensors")

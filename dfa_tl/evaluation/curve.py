@@ -1,6 +1,9 @@
 """`FaithfulnessCurve`: what a circuit recovers at each kept proportion.
 
-f(C) = (m(C) - m(corrupt)) / (m(clean) - m(corrupt)), m averaged over pairs first
+    f(C) = (m(C) - m(empty)) / (m(clean) - m(empty))        m averaged over pairs first
+
+m(empty) is what a circuit that recovers nothing scores: m of the corrupt run under counterfactual
+ablation; under another, m of the run in which all that the protocol ranks is ablated.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ class FaithfulnessCurve:
         pair_values: Metric of each pair in each circuit.
         clean: Metric of each pair in the clean run.
         corrupt: Metric of each pair in the corrupt run.
+        empty: Metric of each pair in a circuit that recovers nothing, f = 0; None where that is the
+            corrupt run.
         protocol: `nodes` or `mib`.
         metric: Name of the metric.
         provenance: Where scores and pairs came from.
@@ -35,7 +40,7 @@ class FaithfulnessCurve:
     Raises:
         ConfigError: a grid that does not rise within [0, 1], or arrays of shapes that do not fit
             together.
-        NumericsError: a value is not finite; or m(clean) equals m(corrupt), so that f is undefined.
+        NumericsError: a value is not finite; or m(clean) equals m(empty), so that f is undefined.
     """
 
     ks: tuple[float, ...]
@@ -46,39 +51,46 @@ class FaithfulnessCurve:
     protocol: str = "nodes"
     metric: str = "logit_diff"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    empty: Float[np.ndarray, " pair"] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ks", check_grid(self.ks))
         self._check_values()
-        clean, corrupt = self.clean.mean(), self.corrupt.mean()
+        clean, baseline = self.clean.mean(), self.baseline.mean()
         # One part in a million of the metric's own size is rounding, not a difference.
-        if not abs(clean - corrupt) > 1e-6 * (abs(self.clean).mean() + abs(self.corrupt).mean()):
+        if not abs(clean - baseline) > 1e-6 * (abs(self.clean).mean() + abs(self.baseline).mean()):
+            run = "corrupt" if self.empty is None else "empty circuit"
             raise NumericsError(
-                f"m(clean) = {clean:.6g} and m(corrupt) = {corrupt:.6g} are equal on average, so "
+                f"m(clean) = {clean:.6g} and m({run}) = {baseline:.6g} are equal on average, so "
                 "faithfulness is undefined: the model does not tell the prompts of these pairs "
                 "apart. Use other pairs, another metric, or a model that solves the task"
             )
 
+    @property
+    def baseline(self) -> Float[np.ndarray, " pair"]:
+        """Metric of each pair where f = 0: `empty`, or else `corrupt`."""
+        return self.corrupt if self.empty is None else self.empty
+
     def _check_values(self) -> None:
         k, n = len(self.ks), self.clean.size
         shapes = {"n_kept": (len(self.n_kept),)}
-        shapes |= {name: getattr(self, name).shape for name in ("pair_values", "clean", "corrupt")}
-        if n == 0 or shapes != {
-            "n_kept": (k,), "pair_values": (k, n), "clean": (n,), "corrupt": (n,),
-        }:  # fmt: skip
+        runs = ("clean", "corrupt") if self.empty is None else ("clean", "corrupt", "empty")
+        shapes |= {name: getattr(self, name).shape for name in ("pair_values", *runs)}
+        expected = {"n_kept": (k,), "pair_values": (k, n), **dict.fromkeys(runs, (n,))}
+        if n == 0 or shapes != expected:
             raise ConfigError(
                 f"a curve of {k} proportions needs {k} sizes, {k} values of each pair, and one of "
                 f"each pair in the clean and corrupt run, of one pair at least; got shapes {shapes}"
             )
-        for name in ("pair_values", "clean", "corrupt"):
+        for name in ("pair_values", *runs):
             if not np.isfinite(getattr(self, name)).all():
                 raise NumericsError(f"{name} of a curve must be finite")
 
     @property
     def faithfulness(self) -> Float[np.ndarray, " k"]:
         """F at each k."""
-        clean, corrupt = self.clean.mean(), self.corrupt.mean()
-        return (self.pair_values.mean(axis=1) - corrupt) / (clean - corrupt)
+        clean, baseline = self.clean.mean(), self.baseline.mean()
+        return (self.pair_values.mean(axis=1) - baseline) / (clean - baseline)
 
     @property
     def cpr(self) -> float:

@@ -1,11 +1,15 @@
 """`evaluate`: run circuits on the target and measure what they recover.
 
 A circuit runs on the clean prompt with the clean embedding; every node outside it takes its ablated
-value (by default, that of the pair's corrupt run) and the nodes inside recompute. m(corrupt) is
-always that of the corrupt run.
+value (by default, that of the pair's corrupt run) and the nodes inside recompute.
 
-Cost per batch: one clean run, one corrupt run, and one run for each *distinct* circuit, whatever
-the number of score vectors, grids or metrics. Circuits are run in an order in which neighbours
+Where f = 0 depends on the ablation. Under `counterfactual` it is the corrupt run. Under the others
+it is the run in which all that the protocol ranks is ablated: every node, and under `mib` the
+input too, as the Mechanistic Interpretability Benchmark has it.
+
+Cost per batch: one clean run, one corrupt run, one of the empty circuit (not under
+`counterfactual`), and one run for each *distinct* circuit, whatever the number of score vectors,
+grids or metrics. Circuits are run in an order in which neighbours
 agree on as many low layers as possible, and each starts at the first layer that differs, from the
 residual stream that the one before it left there. Memory: no graph; one residual stream per layer.
 """
@@ -30,6 +34,7 @@ from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture, interpolate, site_weights
 from dfa_tl.models.wrapper import NodeModel, Resume, check_node_model, residual_site
+from dfa_tl.nodes import EMBED_SITE
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, logit_diff, measured
@@ -70,7 +75,7 @@ def evaluate(
         ConfigError: unknown protocol or ablation, a grid that does not rise within [0, 1], a batch
             size that is no whole number from 1, or a metric that does not give one number per pair.
         DataError: no pairs, or pairs that this model's tokenizer makes unusable.
-        NumericsError: m(clean) equals m(corrupt), or the metric is not finite.
+        NumericsError: m(clean) equals m of the run with f = 0, or the metric is not finite.
 
     Example:
         >>> model = load_model("toy-small")
@@ -130,13 +135,17 @@ def evaluate_many(
         for name, vector in scores.items()
     }
     kept, lookup = _distinct(circuits)
-    values = np.full((len(wanted), len(kept) + 2, len(pairs)), np.nan)
+    without_input = ablation != "counterfactual" and protocol == "mib"
+    corrupt, clean, empty = 0, 1, 2
+    first_circuit = 2 if ablation == "counterfactual" else 3
+    baseline = corrupt if ablation == "counterfactual" else empty
+    values = np.full((len(wanted), first_circuit + len(kept), len(pairs)), np.nan)
     halving = Halving()
 
     def measure(batch: PairBatch) -> Float[Tensor, "metric run batch"]:
         runs = [
             torch.stack([measured(metric, logits, whole).cpu() for metric in wanted.values()])
-            for logits, whole in _runs(model, batch, kept, ablated)
+            for logits, whole in _runs(model, batch, kept, ablated, without_input)
         ]
         return torch.stack(runs, dim=1)
 
@@ -156,17 +165,20 @@ def evaluate_many(
                         f"{where_not_finite(model, part)}"
                     )
                 values[:, :, part.index.numpy()] = result.numpy()
-    corrupt, clean, *_ = range(len(kept) + 2)
     for row, function in enumerate(wanted.values()):
-        if values[row, clean].mean() < values[row, corrupt].mean():
-            logger.warning(
-                "%s on %r is lower on clean than on corrupt prompts: %s cannot do the task, or the "
-                "answers are swapped, and faithfulness rewards what supports the wrong answer. See "
-                "PairDataset.report",
-                getattr(function, "__name__", "the metric"),
-                data.name,
-                model.name,
-            )
+        lower = {"on corrupt prompts": corrupt, "in the empty circuit": baseline}
+        for where, run in lower.items():
+            if values[row, clean].mean() < values[row, run].mean():
+                logger.warning(
+                    "%s on %r is lower on clean prompts than %s: %s cannot do the task, or the "
+                    "answers are swapped, and faithfulness rewards what supports the wrong answer. "
+                    "See PairDataset.report",
+                    getattr(function, "__name__", "the metric"),
+                    data.name,
+                    where,
+                    model.name,
+                )
+                break
     return {
         name: {
             metric_name: FaithfulnessCurve(
@@ -174,7 +186,7 @@ def evaluate_many(
                 n_kept=tuple(circuits[name].kept.sum(1).tolist()),
                 pair_values=values[row][
                     [
-                        2 + lookup[_key(mask)] if connected else corrupt
+                        first_circuit + lookup[_key(mask)] if connected else baseline
                         for mask, connected in zip(
                             circuits[name].kept, circuits[name].connected.tolist(), strict=True
                         )
@@ -182,6 +194,7 @@ def evaluate_many(
                 ],
                 clean=values[row, clean],
                 corrupt=values[row, corrupt],
+                empty=None if baseline == corrupt else values[row, empty],
                 protocol=protocol,
                 metric=getattr(function, "__name__", metric_name),
                 provenance={
@@ -216,9 +229,17 @@ def _distinct(
 
 
 def _runs(
-    model: NodeModel, batch: PairBatch, kept: Bool[Tensor, "circuit node"], ablated: AblatedValues
+    model: NodeModel,
+    batch: PairBatch,
+    kept: Bool[Tensor, "circuit node"],
+    ablated: AblatedValues,
+    without_input: bool,
 ) -> Iterator[tuple[Tensor, PairBatch]]:
-    """Last logits of the corrupt run, of the clean run, and of each circuit."""
+    """Last logits of the corrupt run, of the clean run, and of each circuit.
+
+    Unless the corrupt run has f = 0, those of the empty circuit come third, with the input ablated
+    too or not.
+    """
     nodes = model.nodes
     values, corrupt_logits = ablated.corrupt_run(batch)
     # The residual stream entering each layer in the run before: where the next one may start.
@@ -227,6 +248,12 @@ def _runs(
     batch = batch.with_clean_logits(clean_logits)
     yield corrupt_logits, batch
     yield clean_logits, batch
+    if not ablated.per_pair:
+        everything = site_weights(nodes, torch.ones(len(nodes)))
+        if without_input:
+            everything[EMBED_SITE] = torch.ones(())
+        with interpolate(model, values, everything):
+            yield model.last_logits(batch.clean, batch.mask, batch.last), batch
     previous = torch.ones(len(nodes), dtype=torch.bool)
     logits = clean_logits
     for mask in kept:

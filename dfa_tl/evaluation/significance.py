@@ -26,7 +26,7 @@ def cpr_difference_p_value(
     """Two-sided paired permutation test of CPR(first) = CPR(second).
 
     Under the null hypothesis it does not matter which of the two circuits gave which of a pair's
-    values, so the two are swapped in random pairs. Swapping leaves m(clean) and m(corrupt) as they
+    values, so the two are swapped in random pairs. Swapping leaves m(clean) and m(empty) as they
     are: the test flips signs of the pairs' differences in area. All 2^n swaps are made where
     `resamples` allows it, and the p-value is exact; else it is (1 + extreme) / (1 + resamples), and
     never below 1 / (1 + resamples).

@@ -1,20 +1,22 @@
 """Bootstrap intervals over test pairs.
 
-    CPR = mean_i(a_i) / mean_i(d_i),    a_i = area under m_i(C_k) - m_i(corrupt),
-                                        d_i = m_i(clean) - m_i(corrupt)
+    CPR = mean_i(a_i) / mean_i(d_i),    a_i = area under m_i(C_k) - m_i(empty),
+                                        d_i = m_i(clean) - m_i(empty)
     limits = quantiles tail, 1 - tail of CPR or CMD over resamples of the n pairs
     tail = Phi(sqrt(n / (n - 1)) t_{n-1}((1 - level) / 2))
 
-Pairs are resampled whole: m(C), m(clean) and m(corrupt) of a pair stay together, and the curve is
+m(empty) is `FaithfulnessCurve.baseline`, m of the corrupt run under counterfactual ablation.
+
+Pairs are resampled whole: m(C), m(clean) and m(empty) of a pair stay together, and the curve is
 averaged anew. A difference is always *first minus second*: positive when the first is higher.
 
 The limits are expanded percentiles: Phi and Student's t make up for what plain percentiles lack in
 small samples. On simulated curves of 10 pairs they cover 94 to 96%, plain ones 89 to 93%; the
 bias-corrected and accelerated method covered less still for CMD, which bends where f crosses 1.
 
-A resample in which m(clean) - m(corrupt) is about 0, or of the other sign than in the data, defines
+A resample in which m(clean) - m(empty) is about 0, or of the other sign than in the data, defines
 no faithfulness; it counts as minus infinity for the lower limit and as infinity for the upper one.
-So where m(clean) and m(corrupt) cannot be told apart at the level asked for, the limits are
+So where m(clean) and m(empty) cannot be told apart at the level asked for, the limits are
 infinite, as in Fieller's theorem.
 
 Intervals and tests over pairs hold for the score vectors at hand; what another seed would have
@@ -203,7 +205,7 @@ def check_same_pairs(first: FaithfulnessCurve, second: FaithfulnessCurve) -> Non
             f"{len(second.clean)}: evaluate both circuits on one PairDataset"
         )
     scale = _SAME_PAIRS * (abs(first.clean).mean() + abs(first.corrupt).mean())
-    for run in ("clean", "corrupt"):
+    for run in ("clean", "corrupt", "baseline"):
         apart = abs(getattr(first, run) - getattr(second, run)) > scale
         if apart.any():
             raise DataError(
@@ -221,16 +223,16 @@ def blocks(rows: int, width: int) -> Iterator[slice]:
 
 
 def _columns(curve: FaithfulnessCurve) -> Float[np.ndarray, "pair column"]:
-    """One row per pair: its value in each circuit, in the clean run and in the corrupt run."""
-    return np.column_stack([curve.pair_values.T, curve.clean, curve.corrupt])
+    """One row per pair: its value in each circuit, in the clean run and where f = 0."""
+    return np.column_stack([curve.pair_values.T, curve.clean, curve.baseline])
 
 
 def _area_of_means(
     curve: FaithfulnessCurve, area: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The area as a function of means over pairs (`sample column`); nan where f is undefined."""
-    sign = np.sign(curve.clean.mean() - curve.corrupt.mean())
-    smallest = 1e-6 * (abs(curve.clean).mean() + abs(curve.corrupt).mean())
+    sign = np.sign(curve.clean.mean() - curve.baseline.mean())
+    smallest = 1e-6 * (abs(curve.clean).mean() + abs(curve.baseline).mean())
 
     def statistic(means: Float[np.ndarray, "sample column"]) -> Float[np.ndarray, " sample"]:
         gap = means[:, -2] - means[:, -1]

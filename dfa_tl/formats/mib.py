@@ -31,16 +31,14 @@ from dfa_tl.formats.mib_graph import Graph
 from dfa_tl.formats.mib_json import from_json, to_json
 from dfa_tl.formats.mib_tensors import from_tensors, to_tensors
 from dfa_tl.io.atomic import readable, user_path, write_file
-from dfa_tl.model_names import SHORT_NAMES
+from dfa_tl.model_names import BENCHMARK_NAMES, SHORT_NAMES
 
 SUFFIXES = (".json", ".pt")
 STEM = "importances"
 MODELS = {
-    "Qwen2.5-0.5B": "qwen2.5",
-    "gemma-2-2b": "gemma2",
-    "Llama-3.1-8B": "llama3",
+    hub.rpartition("/")[2]: name for name, hub in [*SHORT_NAMES.items(), *BENCHMARK_NAMES.items()]
 }
-"""The benchmark's names of its models, by the last part of their hub name."""
+"""The benchmark's, or else the paper's, names of models by the last part of their hub name."""
 
 
 def submission_file(folder: str | Path, task: str, model: str, suffix: str = ".json") -> Path:

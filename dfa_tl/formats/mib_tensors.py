@@ -1,5 +1,8 @@
 """The benchmark's .pt: a graph as EAP-IG's `Graph.to_pt` writes it.
 
+The paper's copy of EAP-IG counts the logits among the sources of edges: its tensors have one row
+more than `src_nodes` has names.
+
 Only tensors, numbers, text, lists and dictionaries are unpickled (`weights_only=True`): code in a
 file is refused, not run.
 """
@@ -49,7 +52,7 @@ def to_tensors(graph: Graph) -> bytes:
 
 def from_tensors(path: Path) -> Graph:
     """Read a graph. A node whose score is NaN was not scored."""
-    content = table(_load(path), "its content")
+    content = table(load_plain(path), "its content")
     require(content, ("cfg", "src_nodes", "dst_nodes", "nodes_in_graph", "edges_in_graph"), "it")
     if "nodes_scores" not in content:
         raise FileFormatError(NOT_SCORED)
@@ -63,9 +66,13 @@ def from_tensors(path: Path) -> Graph:
         raise FileFormatError(
             "src_nodes must be in the model's order: the input, then each layer's heads and MLP"
         )
-    if not _is_vector(scores) or scores.shape != (len(names),):
+    with_logits = len(expected) + 1
+    if not _is_vector(scores) or len(scores) not in (len(names), with_logits):
         shape = tuple(scores.shape) if _is_vector(scores) else type(scores).__name__
-        raise FileFormatError(f"nodes_scores must be a vector of {len(names)} numbers, got {shape}")
+        raise FileFormatError(
+            f"nodes_scores must be a vector of {len(names)} numbers, or {with_logits} with the "
+            f"logits, got {shape}"
+        )
     return checked_graph(nodes, cfg, scores.tolist()[: len(expected)])
 
 
@@ -81,7 +88,12 @@ def _is_vector(found: object) -> bool:
     )
 
 
-def _load(path: Path) -> object:
+def load_plain(path: Path) -> object:
+    """What `torch.save` wrote, if it is tensors, numbers, text, lists and dictionaries alone.
+
+    Raises:
+        FileFormatError: anything else, code above all; a file that is truncated or too large.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

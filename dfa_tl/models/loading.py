@@ -19,7 +19,7 @@ from transformers import AutoConfig
 
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
 from dfa_tl.io.atomic import user_path
-from dfa_tl.model_names import SHORT_NAMES
+from dfa_tl.model_names import NOT_LOADED, SHORT_NAMES
 from dfa_tl.models.folder import check_folder
 from dfa_tl.models.hub import first_line, hub_folder
 from dfa_tl.models.placement import DeviceMap, Placement
@@ -136,7 +136,8 @@ def local_folder(model: str | Path) -> Path | None:
     """The folder that a model's name or path stands for; None for a name on the hub.
 
     Raises:
-        ModelError: a path, or a name like those of the bundled models, that leads nowhere.
+        ModelError: a path, or a name like those of the bundled models, that leads nowhere; or a
+            name of the benchmark's whose model cannot be loaded.
     """
     name = str(model)
     if name in BUNDLED:
@@ -149,6 +150,8 @@ def local_folder(model: str | Path) -> Path | None:
         folder.is_dir() and (is_path or name not in SHORT_NAMES)
     ):
         return folder
+    if name in NOT_LOADED:
+        raise ModelError(f"{name!r} cannot be loaded: {NOT_LOADED[name]}")
     if is_path or name.startswith("toy-"):
         raise ModelError(_no_model(name))
     return None

@@ -24,6 +24,7 @@ MEANING: Mapping[str, str] = {
     "random_W": "carried over by an untrained random W",
     "untrained_W": "carried over by W as it is before training",
     "depth_mean": "each node gets the mean score of the source's nodes at its relative depth",
+    "depth_mean_paper": "carried over by the paper's depth-mean heuristic",
     "scrambled_s": "the source's scores in a random order",
     "permuted_W": "the trained W with its target nodes in a random order",
     "random_s": "trained and carried over from random source scores",

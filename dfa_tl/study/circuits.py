@@ -4,7 +4,8 @@ A recipe is data, so a circuit is part of what identifies an `evaluate` job. Rec
 
     scores        the scores of one job, as they are (gold, few pairs, target-only)
     transfer      source scores through one W, or through a chain of them
-    random_W      through an untrained random W             depth_mean   through the depth-mean W
+    random_W      through an untrained random W
+    depth_mean    through the depth-mean W                  depth_mean_paper  through the paper's
     untrained_W   through W as it is before training
     regression    through a ridge fitted on other tasks     mean_gold    the mean of their gold
 
@@ -112,6 +113,9 @@ def made(circuit: Circuit, load: Load, target: NodeSet) -> NodeScores:
     if circuit.recipe == "depth_mean":
         scores = load("scores")
         return controls.depth_mean_W(scores.nodes, target).transfer(scores)
+    if circuit.recipe == "depth_mean_paper":
+        scores = load("scores")
+        return controls.depth_mean_paper_W(scores.nodes, target).transfer(scores)
     if circuit.recipe == "untrained_W":
         scores = load("scores")
         config = AlignmentConfig(**options["config"])

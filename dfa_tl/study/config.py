@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.attribution.attribute import METHODS, check_goes_with
@@ -54,6 +54,7 @@ CONTROLS = (
     "scrambled_s",
     "permuted_W",
     "depth_mean",
+    "depth_mean_paper",
     "uniform_s",
     "random_s",
     "target_only",
@@ -129,13 +130,17 @@ class StudyConfig:
         controls: See `dfa_tl.alignment.controls`; those that are trained, and `regression` and
             `mean_gold`, are fitted on every task but the test task, as zero-shot is.
         seeds: Each repeats everything but the test pairs.
-        train_pairs: Pairs per task that scores and W are fitted to.
+        train_pairs: Pairs per task that W, and a free mask, is trained on; `all` for every pair of
+            the train split that the target's tokenizer leaves usable. A generated task has no end,
+            so there it must be a number.
+        attribution_pairs: Pairs per task that scores are attributed on, gold ones too: the first of
+            those for training. None for as many as `train_pairs`.
         test_pairs: Pairs per task that circuits are measured on.
         test_split: `test`, or `validation` to choose settings.
         test_seed: Which sample of the test split.
         draws: Draws per seed of each random control; one row each.
         worth_methods: Methods of the gold circuits from few pairs.
-        worth_pairs: Their sizes; those below `train_pairs` are used.
+        worth_pairs: Their sizes; those below `attribution_pairs` are used.
         worth_draws: Their draws per seed, each a nested sequence of pairs.
         variants: Settings of `align` by name. The first is the headline's, with all regimes and
             controls; the others add rows for in-distribution and zero-shot.
@@ -163,7 +168,8 @@ class StudyConfig:
     regimes: tuple[str, ...] = REGIMES
     controls: tuple[str, ...] = CONTROLS
     seeds: tuple[int, ...] = (0,)
-    train_pairs: int = 96
+    train_pairs: int | Literal["all"] = 96
+    attribution_pairs: int | None = None
     test_pairs: int = 64
     test_split: str = "test"
     test_seed: int = 0
@@ -200,10 +206,9 @@ class StudyConfig:
         object.__setattr__(self, "seeds", seeds("seeds", self.seeds))
         sizes = whole_numbers("worth_pairs", self.worth_pairs, may_be_empty=True)
         object.__setattr__(self, "worth_pairs", sizes)
-        for name in (
-            "train_pairs test_pairs draws worth_draws ig_steps batch_size resamples"
-        ).split():
+        for name in ("test_pairs draws worth_draws ig_steps batch_size resamples").split():
             check_whole(name, getattr(self, name), 1)
+        self._check_pairs()
         check_seed("test_seed", self.test_seed)
         check_choice("test_split", self.test_split, ("test", "validation"))
         check_number("penalty", self.penalty, above=0)
@@ -226,6 +231,29 @@ class StudyConfig:
                 f"regimes {', '.join(self.regimes)}: none can be trained on the tasks "
                 f"{', '.join(self.tasks)}; zero-shot needs two, near-distribution a related one"
             )
+
+    def _check_pairs(self) -> None:
+        if self.attribution_pairs is not None:
+            check_whole("attribution_pairs", self.attribution_pairs, 1, ", or None for train_pairs")
+        if self.train_pairs != "all":
+            check_whole("train_pairs", self.train_pairs, 1, ", or 'all'")
+            return
+        if self.attribution_pairs is None:
+            raise ConfigError(
+                "train_pairs='all' trains W on whole splits, but scores are attributed on a number "
+                "of pairs: give attribution_pairs (the paper takes 100)"
+            )
+        if generated := [task for task in self.tasks if task in TASKS]:
+            raise ConfigError(
+                f"train_pairs='all': {generated[0]!r} is generated without end; give a number"
+            )
+
+    @property
+    def n_attribution_pairs(self) -> int:
+        """How many pairs per task scores are attributed on."""
+        pairs = self.train_pairs if self.attribution_pairs is None else self.attribution_pairs
+        assert pairs != "all", "checked when the study is built"
+        return pairs
 
     def _check_variants(self) -> None:
         if not isinstance(self.variants, Mapping) or not all(

@@ -107,6 +107,7 @@ def cost_of(
         for direction in ("forward", "backward"):
             passes = facts[key][direction]
             columns[f"{when}_{side}_{direction}"] += math.nan if passes is None else passes
-        size = int(settings.get("pairs", settings["train_pairs"]))
-        pairs |= {name: max(size, pairs.get(name, 0)) for name in tasks}
+        planned = settings["pairs" if "pairs" in settings else "train_pairs"]
+        used = facts[key].get("pairs", {})
+        pairs |= {name: max(int(used.get(name, planned)), pairs.get(name, 0)) for name in tasks}
     return columns | {"pairs_used": sum(pairs.values())}

@@ -32,7 +32,7 @@ def data_hashes(tasks: Iterable[str], splits: Iterable[str]) -> dict[str, dict[s
     }
 
 
-def sample(task: str, split: str, n: int, seed: int, expected: str | None) -> PairDataset:
+def sample(task: str, split: str, n: int | None, seed: int, expected: str | None) -> PairDataset:
     """A sample of a task whose data are still those that a job was made for.
 
     Args:

@@ -54,7 +54,7 @@ class JobMaker:
             **self._model("model", model),
             "task": task,
             **self._data("train", task),
-            "train_pairs": self.config.train_pairs,
+            "train_pairs": self.config.n_attribution_pairs,
             "seed": self.seed,
             "method": self.method,
             "ig_steps": self.config.ig_steps,
@@ -62,13 +62,13 @@ class JobMaker:
         }
 
     def attribute(self, model: str, task: str) -> Job:
-        """Scores on all train pairs."""
+        """Scores on all pairs for attribution."""
         return Job(
             "attribute", self._settings(model, task), machine=self._machine(), code=self.code
         )
 
     def few_pairs(self, task: str, draw: int, pairs: int) -> Job:
-        """The target's scores on some of the train pairs."""
+        """The target's scores on some of the pairs for attribution."""
         settings = self._settings(self.pair.target, task) | {"draw": draw, "pairs": pairs}
         return Job("few-pairs", settings, machine=self._machine(), code=self.code)
 

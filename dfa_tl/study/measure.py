@@ -225,6 +225,9 @@ def _save_curves(path: Path, curves: Mapping[str, Mapping[View, FaithfulnessCurv
             for run in ("clean", "corrupt"):
                 values = getattr(curve, run).astype(np.float32)
                 tensors[f"{run} {view.metric}"] = torch.from_numpy(values)
+            if curve.empty is not None:
+                values = curve.empty.astype(np.float32)
+                tensors[f"empty {view.protocol} {view.metric}"] = torch.from_numpy(values)
             index.append(
                 {
                     "label": label,
@@ -256,6 +259,7 @@ def _read_curves(
     curves: dict[str, dict[View, FaithfulnessCurve]] = {}
     for number, entry in enumerate(metadata["curves"]):
         view = View(*entry["view"])
+        empty = tensors.get(f"empty {view.protocol} {view.metric}")
         curve = FaithfulnessCurve(
             ks=tuple(entry["ks"]),
             n_kept=tuple(entry["n_kept"]),
@@ -265,6 +269,7 @@ def _read_curves(
             protocol=view.protocol,
             metric=view.metric,
             provenance=entry["provenance"],
+            empty=None if empty is None else empty.double().numpy(),
         )
         curves.setdefault(entry["label"], {})[view] = curve
     return curves

@@ -23,7 +23,7 @@ from dfa_tl.study.job_maker import JobMaker
 from dfa_tl.study.jobs import Group, Job
 
 WITHOUT_SOURCE = ("uniform_s", "random_s", "target_only")
-ALL_VIEWS = ("random_W", "target_only", "depth_mean")
+ALL_VIEWS = ("random_W", "target_only", "depth_mean", "depth_mean_paper")
 
 
 def uniform_s_of(regime: str) -> str:
@@ -83,7 +83,7 @@ class _Planner:
             return
         if self.jobs.method in self.config.methods:
             gold = {"scores": self.jobs.attribute(self.jobs.pair.target, task)}
-            pairs = self.config.train_pairs
+            pairs = self.config.n_attribution_pairs
             yield Circuit("gold", "scores", gold, (task,), pairs=pairs, all_views=True)
             yield from self._regimes(task)
             yield from self._controls(task)
@@ -123,8 +123,9 @@ class _Planner:
         others = tuple(other for other in config.tasks if other != task)
         scores = self.jobs.source_scores(task)
         wanted = [name for name in config.controls if name not in WITHOUT_SOURCE]
-        if "depth_mean" in wanted:
-            yield self._circuit("depth_mean", "depth_mean", scores, (), "")
+        for name in ("depth_mean", "depth_mean_paper"):
+            if name in wanted:
+                yield self._circuit(name, name, scores, (), "")
         for draw in range(config.draws):
             seed = seed_of("draw", self.jobs.seed, draw)
             if "random_W" in wanted:
@@ -185,7 +186,7 @@ class _Planner:
         config = self.config
         for draw in range(config.worth_draws):
             for size in config.worth_pairs:
-                if size >= config.train_pairs:
+                if size >= config.n_attribution_pairs:
                     continue
                 needs = {"scores": self.jobs.few_pairs(task, draw, size)}
                 yield Circuit("few-pairs", "scores", needs, (task,), draw=draw, pairs=size)
@@ -208,7 +209,7 @@ class _Planner:
             tasks,
             variant,
             draw,
-            self.config.train_pairs,
+            self.config.n_attribution_pairs,
             options or {},
             all_views=views
             and draw == 0

@@ -127,11 +127,11 @@ def _tokens_of(
     identity: _Identity,
     task: str,
     split: str,
-    n: int,
+    n: int | None,
     seed: int,
     expected: str | None,
 ) -> PairDataset:
-    """Pairs of a task as one model's tokens, made once per process.
+    """`n` pairs of a task, or all, as one model's tokens, made once per process.
 
     The model is named, not given: what is kept here must not keep a model in memory.
 
@@ -140,10 +140,11 @@ def _tokens_of(
     """
     model = _loaded(identity)
     pairs = sample(task, split, n, seed, expected).tokenize(model)
-    if len(pairs) < n:
+    if n is not None and len(pairs) < n:
         raise DataError(
             f"{task!r}: {n} {split} pairs were asked for, {len(pairs)} suit the tokenizer of "
-            f"{model.name}; lower train_pairs or test_pairs, or leave the task out"
+            f"{model.name}; lower train_pairs, attribution_pairs or test_pairs, or leave the "
+            "task out"
         )
     return PairDataset.from_tokens(
         pairs.clean, pairs.corrupt, pairs.answers, pairs.lengths, name=task
@@ -153,8 +154,8 @@ def _tokens_of(
 def _train(job: Job, role: str, task: str) -> PairDataset:
     settings = job.settings
     expected = settings.get("data", {}).get(task)
-    n, seed = settings["train_pairs"], settings["seed"]
-    return _tokens_of(_identity(job, role), task, "train", n, seed, expected)
+    n = None if settings["train_pairs"] == "all" else settings["train_pairs"]
+    return _tokens_of(_identity(job, role), task, "train", n, settings["seed"], expected)
 
 
 def _attribute(job: Job, store: Store) -> Result:
@@ -209,16 +210,20 @@ def _align(job: Job, store: Store) -> Result:
     data = {task: _train(job, "target", task) for task in tasks}
     config = AlignmentConfig(**settings["config"])
     alignment = align(scores, target, data, config, progress=False)
-    passes = training_passes(config.epochs).times(sum(map(len, data.values())))
-    return Result(lambda folder: alignment.save(folder / "alignment.safetensors"), passes)
+    facts = _cost_of_training(config, data)
+    return Result(lambda folder: alignment.save(folder / "alignment.safetensors"), facts)
 
 
 def _target_only(job: Job, store: Store) -> Result:
     target, config = model_of(job, "target"), AlignmentConfig(**job.settings["config"])
     data = {task: _train(job, "target", task) for task in job.settings["tasks"]}
     scores = controls.target_only(target, data, config, progress=False)
+    return Result(_scores_file(scores), _cost_of_training(config, data))
+
+
+def _cost_of_training(config: AlignmentConfig, data: dict[str, PairDataset]) -> dict[str, Any]:
     passes = training_passes(config.epochs).times(sum(map(len, data.values())))
-    return Result(_scores_file(scores), passes)
+    return {**passes, "pairs": {task: len(of_task) for task, of_task in data.items()}}
 
 
 def _evaluate(job: Job, store: Store) -> Result:

@@ -100,6 +100,7 @@ CIRCUITS = {
     "scrambled_s": Style("#8A8A8A", "dash", "triangle-down"),
     "permuted_W": Style("#8A8A8A", "dashdot", "triangle-left"),
     "depth_mean": Style("#56B4E9", "longdash", "hexagon"),
+    "depth_mean_paper": Style("#56B4E9", "longdashdot", "hexagon2"),
     "target_only": Style("#5A5A5A", "solid", "pentagon"),
     "regression": Style("#5A5A5A", "dot", "bowtie"),
     "mean_gold": Style("#5A5A5A", "dash", "hourglass"),
