@@ -8,6 +8,8 @@ has another name, or to switch on what sets the architecture apart.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -24,14 +26,12 @@ class Architecture(NamedTuple):
         name: In the registry; also the Transformers class, unless `built_as` names another.
         settings: What differs from the common settings.
         variant: What the settings switch on, where an architecture has several records.
-        refused: Part of the reason for which it is refused; empty where it must be right.
         built_as: The Transformers class, where the name is an alias.
     """
 
     name: str
-    settings: dict[str, Any] = {}
+    settings: Mapping[str, Any] = MappingProxyType({})
     variant: str = ""
-    refused: str = ""
     built_as: str = ""
 
     @property
@@ -69,7 +69,8 @@ ARCHITECTURES = (
     A("ApertusForCausalLM"),
     A("ArceeForCausalLM"),
     A("BambaForCausalLM", MAMBA),
-    A("BertLMHeadModel", {"is_decoder": True}),
+    A("BertLMHeadModel", {"is_decoder": True}, "decoder"),
+    A("BertLMHeadModel", {"is_decoder": False}, "encoder"),
     A("BitNetForCausalLM"),
     A("BloomForCausalLM"),
     A("BloomModel", built_as="BloomForCausalLM"),
@@ -109,7 +110,7 @@ ARCHITECTURES = (
     A("Glm4MoeLiteForCausalLM", {**ONE_WIDTH, **DEEPSEEK}),
     A(
         "GlmMoeDsaForCausalLM",
-        {**ONE_WIDTH, **DEEPSEEK, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 4},
+        {**ONE_WIDTH, **DEEPSEEK, "index_n_heads": 16, "index_head_dim": 16, "index_topk": 4},
     ),
     A("GPT2LMHeadModel"),
     A("GPTBigCodeForCausalLM", {}, "multi-query"),
@@ -205,7 +206,8 @@ ARCHITECTURES = (
         {"ffn_dim": 64, "word_embed_proj_dim": 16, "do_layer_norm_before": False},
         "norm after, projected embedding",
     ),
-    A("PhiForCausalLM", {"num_key_value_heads": 4, "qk_layernorm": True}),
+    A("PhiForCausalLM", {"num_key_value_heads": 4}),
+    A("PhiForCausalLM", {"num_key_value_heads": 4, "qk_layernorm": True}, "normed queries"),
     A("Phi3ForCausalLM"),
     A("PhiMoEForCausalLM", built_as="PhimoeForCausalLM"),
     A("Qwen2ForCausalLM"),
@@ -230,6 +232,81 @@ ARCHITECTURES = (
 )
 
 
+# Why models are refused: the reason, and a part of the message.
+NO_HEADS = "layers without heads (state spaces, recurrences, convolutions)", "has no hook point"
+NOT_SEEN = "TransformerLens has no hook points for its heads or MLPs", "has no hook point"
+WIDTHS = "TransformerLens cuts its heads at the wrong width", "cannot be told apart there"
+OTHERS = "more than heads and MLPs writes to the residual stream", "something else writes"
+NOT_LOADED = "TransformerLens cannot load it", "could not be loaded"
+NOT_CAUSAL = "not causal", "is not a causal language model"
+NO_DECODER = "no decoder of text alone", "is no decoder of text alone"
+NO_CLASS = "Transformers has no code of its own for it", "can make no model"
+
+REFUSED = {
+    NO_HEADS: """BambaForCausalLM FalconMambaForCausalLM GraniteMoeHybridForCausalLM
+        JambaForCausalLM Lfm2ForCausalLM Lfm2MoeForCausalLM MambaForCausalLM Mamba2ForCausalLM
+        NemotronHForCausalLM OlmoHybridForCausalLM Qwen3NextForCausalLM Qwen3_5ForCausalLM
+        Qwen3_5MoeForCausalLM RecurrentGemmaForCausalLM RwkvForCausalLM Zamba2ForCausalLM""",
+    NOT_SEEN: """DeepseekV4ForCausalLM HrmTextForCausalLM JetMoeForCausalLM JetMoEForCausalLM
+        GraniteMoeHybridForCausalLM:attention-only""",
+    WIDTHS: """DeepseekV2ForCausalLM:narrow-values DeepseekV3ForCausalLM:narrow-values
+        YoutuForCausalLM:narrow-values""",
+    OTHERS: "FalconH1ForCausalLM Gemma4ForCausalLM:embeddings-per-layer",
+    NOT_LOADED: """FalconForCausalLM:two-norms GPTBigCodeForCausalLM:multi-head
+        PhiForCausalLM:normed-queries""",
+    NOT_CAUSAL: "BertLMHeadModel:encoder",
+    NO_DECODER: """ASTForAudioClassification AudioFlamingo3ForConditionalGeneration
+        BartForConditionalGeneration BertForMaskedLM BlenderbotForConditionalGeneration
+        DeiTForImageClassification DeiTModel Emu3ForConditionalGeneration
+        Florence2ForConditionalGeneration Gemma3ForConditionalGeneration
+        Gemma3nForConditionalGeneration Gemma4ForConditionalGeneration
+        Gemma4UnifiedForConditionalGeneration Glm4vForConditionalGeneration
+        GlmAsrForConditionalGeneration HubertForCTC HubertModel Idefics3ForConditionalGeneration
+        LEDForConditionalGeneration Llama4ForConditionalGeneration LlavaForConditionalGeneration
+        LlavaNextForConditionalGeneration LlavaOnevisionForConditionalGeneration
+        LongT5ForConditionalGeneration M2M100ForConditionalGeneration MBartForConditionalGeneration
+        MT5ForConditionalGeneration MarianMTModel Mistral3ForConditionalGeneration
+        MuseGlimmerForConditionalGeneration MusicFlamingoForConditionalGeneration
+        PegasusForConditionalGeneration Qwen2AudioForConditionalGeneration
+        Qwen2_5_VLForConditionalGeneration Qwen3VLForConditionalGeneration
+        Qwen3VLMoeForConditionalGeneration Qwen3_5ForConditionalGeneration
+        Qwen3_5MoeForConditionalGeneration RobertaForMaskedLM
+        SwitchTransformersForConditionalGeneration T5ForConditionalGeneration
+        T5Gemma2ForConditionalGeneration T5GemmaForConditionalGeneration ViTForImageClassification
+        ViTModel Wav2Vec2ForCTC Wav2Vec2ForPreTraining Wav2Vec2Model""",
+    NO_CLASS: """BD3LM BaiChuanForCausalLM BaichuanForCausalLM DreamModel ExaoneForCausalLM
+        GPT2LMHeadCustomModel GiddForDiffusionLM HyenaDNAForCausalLM InternLM2ForCausalLM
+        LLaDA2MoeModelLM LLaDAModelLM MinGPTForCausalLM NanoGPTForCausalLM NeelSoluOldForCausalLM
+        OpenELMForCausalLM OuroForCausalLM QwenForCausalLM RWKV7ForCausalLM RavenForCausalLM
+        T5WithLMHeadModel TransformerLensNative TransformerLensPretrain""",
+}
+"""The architectures that are refused, by reason; a variant stands after a colon."""
+
+
+def refusal_of(name: str, variant: str = "") -> tuple[str, str] | None:
+    """The reason for which an architecture is refused and a part of the message, if it is."""
+    key = f"{name}:{variant.replace(' ', '-')}" if variant else name
+    return next((reason for reason, names in REFUSED.items() if key in names.split()), None)
+
+
+NOT_BUILT = tuple((*REFUSED[NO_DECODER].split(), *REFUSED[NO_CLASS].split()))
+"""Refused for their settings alone, before any weight is read: no model of these is built."""
+
+
+def traits_of(config: Any) -> str:
+    """What sets an architecture's attention and MLPs apart, in words."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    experts = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    layers = getattr(config, "layer_types", None) or ()
+    traits = {
+        "grouped-query attention": heads < config.num_attention_heads,
+        "mixture of experts": any(getattr(config, name, None) for name in experts),
+        "sliding window": "sliding_attention" in layers,
+        "residual multiplier": getattr(config, "residual_multiplier", 1.0) != 1.0,
+    }
+    return ", ".join(trait for trait, there in traits.items() if there)
+
+
 def architecture_model(architecture: Architecture, seed: int = 0) -> PreTrainedModel:
     """A random float32 model; every bias and gain is random, the random state is left alone."""
     model_class = getattr(transformers, architecture.built_as or architecture.name)
@@ -240,7 +317,7 @@ def architecture_model(architecture: Architecture, seed: int = 0) -> PreTrainedM
     }
     where_known = {name: value for name, value in WHERE_KNOWN.items() if name in known}
     no_tokens = {f"{kind}_token_id": None for kind in ("bos", "eos", "pad")}
-    settings = COMMON | where_known | no_tokens | architecture.settings
+    settings = COMMON | where_known | no_tokens | dict(architecture.settings)
     config = config_class(**settings, attn_implementation="eager")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)

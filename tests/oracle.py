@@ -26,7 +26,15 @@ Edit = Callable[[Site, Tensor], Tensor]
 Metric = Callable[[Tensor, Tensor, Tensor], Tensor]  # ([1, vocab], [1, 2], [1, vocab]) -> [1]
 Pairs = tuple[Tensor, Tensor, Tensor, Tensor]  # clean, corrupt [n, pos]; answers [n, 2]; lengths
 
-LAYERS = ("layers", "model.layers", "decoder.layers", "h", "blocks", "transformer.h")
+LAYERS = (
+    "layers",
+    "model.layers",
+    "decoder.layers",
+    "encoder.layer",
+    "h",
+    "blocks",
+    "transformer.h",
+)
 """Where the base model keeps its layers; of each tuple the first that is there."""
 PROJECTIONS = (
     "self_attn.o_proj",
@@ -37,6 +45,7 @@ PROJECTIONS = (
     "attn.out_proj",
     "attn.Wo",
     "attention.dense",
+    "attention.output.dense",
     "self_attention.dense",
 )
 """The attention output projection inside a layer: its input is the heads, one after the other."""
@@ -50,6 +59,7 @@ MLPS = (
     "feed_forward",
     "block_sparse_moe",
     "fc2",
+    "output.dense",
 )
 """Inside a layer, the module whose output is added to the residual stream for the MLP: the norm
 that follows an MLP, or the last module of an MLP that adds the stream itself (BLOOM, MPT)."""
