@@ -31,7 +31,6 @@ from families_table import (  # noqa: F401  (hooks of pytest)
     pytest_addoption,
     pytest_configure,
     pytest_runtest_logreport,
-    pytest_runtest_makereport,
     pytest_sessionfinish,
 )
 from oracle import Oracle, Pairs

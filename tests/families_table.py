@@ -1,10 +1,10 @@
-"""The table of families and features in docs/families.md, made of what the tests did.
+"""The table of architectures in docs/families.md, made of what the tests found.
 
-    python -m pytest tests/test_families.py --families-table docs/families.md
+    python -m pytest -m "slow or not slow" tests/test_architectures.py --families-table
 
-Each test marked `feature(name)` with a parameter `family` adds its outcome under the major version
-of TransformerLens that is installed. Outcomes of both majors are kept in tests/families.json, so
-that two runs fill one table.
+A test that records the property `outcome` (architecture, variant, outcome) fills a row under the
+major version of TransformerLens that is installed. Outcomes of both majors are kept in
+tests/families.json, so that two runs fill one table. A test that fails leaves `failed` there.
 """
 
 from __future__ import annotations
@@ -12,84 +12,74 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 RECORD = Path(__file__).parent / "families.json"
 TABLE = Path(__file__).parents[1] / "docs" / "families.md"
-ABSENT = "does not exist"
-# family -> feature -> TransformerLens major -> outcome
-Record = dict[str, dict[str, dict[str, str]]]
-KEY = "family and feature"
-OUTCOMES: list[tuple[int, str, str, str]] = []
-"""Of this run: number of the test, family, feature, outcome."""
+MAJOR = version("transformer-lens").split(".")[0]
+# architecture, with its variant -> TransformerLens major -> outcome
+Record = dict[str, dict[str, str]]
+OUTCOMES: dict[str, str] = {}
+"""Of this run."""
 
 HEAD = """\
-# Families of models
+# Which models fit
 
-What the test suite found on small random-weight models of each family (3 layers, built from the
-family's own Transformers configuration): scores, curves and soft masks are compared with plain
-Hugging Face modules and autograd, one unpadded prompt at a time. A cell says on which major
-version of TransformerLens the tests of a feature had which outcome; features of an architecture
-are tested by switching them off in the plain model, which must then differ.
+Every architecture that TransformerLens knows is either right or refused when it is loaded. The
+table says what the test suite found.
 
-Gemma-2 has a norm between a sub-layer and the residual stream. Its MLPs are read and patched after
-that norm, where they write to the stream. Its heads are read and patched before the output
-projection as everywhere, which is exact for attribution and patching, but the writes of a layer's
-heads do not add up singly: the norm of their sum is what is added. `NodeModel.check` says so.
+**Right** means: on a small model with random weights, made from the architecture's own Transformers
+configuration, the logits, the scores of `nap` and `exact` and a faithfulness curve equal those of
+plain Hugging Face modules and autograd to 1e-4, for prompts of unequal length in one batch and one
+at a time, from token ids and from text, with a tokenizer that has a BOS token and with one that has
+none; and `check()` passes. **Refused** means that `load_model` raises a `ModelError` with the
+reason. "No decoder of text alone" and "Transformers has no code of its own for it" are told from
+the settings of a model, before weights are read: the tests give `load_model` a folder with such
+settings, no whole model. The last column names the major versions of TransformerLens on which the
+tests had that outcome.
 
-Made by `python -m pytest tests/test_families.py --families-table docs/families.md`, run once with
-each version; not edited by hand.
+Where a norm follows attention, heads are read and patched before the output projection as
+everywhere. That is exact, but the writes of a layer's heads do not add up singly: the norm of their
+sum is what is added to the residual stream. MLPs are read and patched after a norm of their own.
+Multipliers and norms of the embedding change no score of a node.
+
+How a model is checked when it is loaded, whatever its architecture, is told in
+[Use your own model](how-to/own_model.md).
+
+Made by `python -m pytest -m "slow or not slow" tests/test_architectures.py --families-table`, run
+once with each major version of TransformerLens; not edited by hand.
 """
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--families-table", type=Path, help="write the table of families here")
+    parser.addoption("--families-table", action="store_true", help="write docs/families.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "feature(name): a row of docs/families.md")
     OUTCOMES.clear()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    report = yield
-    place = feature_of(item)
-    if place is not None and report.when == "call":
-        # Properties reach the main process when tests run in several.
-        report.user_properties.append((KEY, (item.session.items.index(item), *place)))
-    return report
-
-
-def feature_of(item: pytest.Item) -> tuple[str, str] | None:
-    """Family and feature of a test, if it is one of the table."""
-    marker = item.get_closest_marker("feature")
-    if marker is None or not isinstance(item, pytest.Function):
-        return None
-    return item.callspec.params["family"], marker.args[0]
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    place = dict(report.user_properties).get(KEY)
-    if place is None or report.when != "call":
-        return
-    absent = report.skipped and ABSENT in str(report.longrepr)
-    OUTCOMES.append((*place, ABSENT if absent else report.outcome))
+    outcome = dict(report.user_properties).get("outcome")
+    if report.when == "call" and outcome is not None:
+        name, variant, found = outcome
+        OUTCOMES[f"{name} ({variant})" if variant else name] = found
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    table = session.config.getoption("--families-table")
-    if table is None or hasattr(session.config, "workerinput"):
+    if not session.config.getoption("--families-table") or hasattr(session.config, "workerinput"):
         return
-    major = version("transformer-lens").split(".")[0]
-    before, record = read_record(), Record()
-    for _, family, feature, outcome in sorted(OUTCOMES):
-        majors = before.get(family, {}).get(feature, {}) | {major: outcome}
-        record.setdefault(family, {})[feature] = dict(sorted(majors.items()))
+    before = read_record()
+    labels = sorted({*before, *OUTCOMES}, key=str.lower)
+    record: Record = {}
+    for label in labels:
+        majors = {m: each for m, each in before.get(label, {}).items() if m != MAJOR}
+        majors |= {MAJOR: OUTCOMES[label]} if label in OUTCOMES else {}
+        if majors:
+            record[label] = dict(sorted(majors.items()))
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    table.write_text(render(record), encoding="utf-8")
+    TABLE.write_text(render(record), encoding="utf-8")
 
 
 def read_record() -> Record:
@@ -97,21 +87,28 @@ def read_record() -> Record:
 
 
 def render(record: Record) -> str:
-    """The page: features down, families across."""
-    families = list(record)
-    features = list(next(iter(record.values())))
-    lines = [HEAD, f"| feature | {' | '.join(families)} |", "|---" * (len(families) + 1) + "|"]
-    for feature in features:
-        cells = [_cell(record[family][feature]) for family in families]
-        lines.append(f"| {feature} | {' | '.join(cells)} |")
+    """The page: the right ones, then the refused ones by reason."""
+    right, refused = [], {}
+    for label, majors in record.items():
+        for outcome in dict.fromkeys(majors.values()):
+            versions = ", ".join(major for major, each in majors.items() if each == outcome)
+            verdict, _, remark = outcome.partition(": " if outcome.startswith("refused") else "; ")
+            if verdict == "right":
+                right.append(f"| {label} | {remark} | {versions} |")
+            else:
+                refused.setdefault(remark, []).append(f"{label}: {versions}")
+    lines = [
+        HEAD,
+        f"## Right: {len(right)}",
+        "",
+        "| architecture | remark | TransformerLens |",
+        "|---|---|---|",
+        *right,
+        "",
+        f"## Refused: {sum(map(len, refused.values()))}",
+        "",
+        "| reason | architecture: TransformerLens |",
+        "|---|---|",
+        *(f"| {reason} | {'; '.join(labels)} |" for reason, labels in sorted(refused.items())),
+    ]
     return "\n".join(lines) + "\n"
-
-
-def _cell(outcomes: dict[str, str]) -> str:
-    """`passed: 3, 4`, or each outcome with the majors that had it."""
-    if set(outcomes.values()) == {ABSENT}:
-        return ABSENT
-    majors: dict[str, list[str]] = {}
-    for major, outcome in outcomes.items():
-        majors.setdefault(outcome, []).append(major)
-    return "; ".join(f"{outcome}: {', '.join(of)}" for outcome, of in majors.items())

@@ -26,10 +26,52 @@ Edit = Callable[[Site, Tensor], Tensor]
 Metric = Callable[[Tensor, Tensor, Tensor], Tensor]  # ([1, vocab], [1, 2], [1, vocab]) -> [1]
 Pairs = tuple[Tensor, Tensor, Tensor, Tensor]  # clean, corrupt [n, pos]; answers [n, 2]; lengths
 
-# Per model type, the attention output projection inside a layer.
-PROJECTIONS = {"gpt2": "attn.c_proj", "gpt_neox": "attention.dense"} | dict.fromkeys(
-    ("llama", "mistral", "qwen2", "gemma2"), "self_attn.o_proj"
+LAYERS = (
+    "layers",
+    "model.layers",
+    "decoder.layers",
+    "encoder.layer",
+    "h",
+    "blocks",
+    "transformer.h",
 )
+"""Where the base model keeps its layers; of each tuple the first that is there."""
+PROJECTIONS = (
+    "self_attn.o_proj",
+    "self_attn.out_proj",
+    "self_attn.dense",
+    "attn.attention.out_proj",
+    "attn.c_proj",
+    "attn.out_proj",
+    "attn.Wo",
+    "attention.dense",
+    "attention.output.dense",
+    "self_attention.dense",
+)
+"""The attention output projection inside a layer: its input is the heads, one after the other."""
+MLPS = (
+    "post_feedforward_layernorm",
+    "post_mlp_layernorm",
+    "mlp.dense_4h_to_h",
+    "ffn.down_proj",
+    "mlp",
+    "ffn",
+    "feed_forward",
+    "block_sparse_moe",
+    "fc2",
+    "output.dense",
+)
+"""Inside a layer, the module whose output is added to the residual stream for the MLP: the norm
+that follows an MLP, or the last module of an MLP that adds the stream itself (BLOOM, MPT)."""
+
+EMBEDDING_NORMS = ("word_embeddings_layernorm", "embeddings.norm")
+"""A norm of the embedding alone, before it enters the residual stream (BLOOM, ModernBERT)."""
+
+
+def first_of(module: nn.Module, names: Sequence[str]) -> nn.Module:
+    """The first submodule of these names that there is."""
+    there = dict(module.named_modules())
+    return next(there[name] for name in names if name in there)
 
 
 class OracleScores(NamedTuple):
@@ -76,19 +118,19 @@ class Oracle:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.model = copy.deepcopy(hf_model).to(dtype).eval().requires_grad_(False)
+        # The fast kernels for mixtures of experts know no float64.
+        self.model.set_experts_implementation("eager")
         self.metric, self.dtype = metric, dtype
         base, config = self.model.base_model, self.model.config
-        if config.model_type not in PROJECTIONS:
-            raise ValueError(f"the oracle knows {list(PROJECTIONS)}, not {config.model_type!r}")
-        layers = base.h if config.model_type == "gpt2" else base.layers
-        self.embedding: nn.Module = base.get_input_embeddings()
-        projection = PROJECTIONS[config.model_type]
-        self.projections: list[nn.Module] = [layer.get_submodule(projection) for layer in layers]
-        # Gemma 2 norms the MLP output before it is added to the residual stream.
-        mlp = "post_feedforward_layernorm" if config.model_type == "gemma2" else "mlp"
-        self.mlps: list[nn.Module] = [layer.get_submodule(mlp) for layer in layers]
+        layers = list(first_of(base, LAYERS).children())
+        there = dict(base.named_modules())
+        norms = [there[name] for name in EMBEDDING_NORMS if name in there]
+        self.embedding: nn.Module = norms[0] if norms else base.get_input_embeddings()
+        self.projections = [first_of(layer, PROJECTIONS) for layer in layers]
+        self.mlps = [first_of(layer, MLPS) for layer in layers]
         self.n_layers, self.n_heads = len(layers), config.num_attention_heads
-        self.d_head = getattr(config, "head_dim", None) or config.hidden_size // self.n_heads
+        width = getattr(self.projections[0], "in_features", None) or self.projections[0].nx
+        self.d_head = width // self.n_heads
         self.n_nodes = self.n_layers * (self.n_heads + 1)
         layered = [(kind, layer) for layer in range(self.n_layers) for kind in ("attn", "mlp")]
         self.sites: list[Site] = ["input", *layered]
@@ -101,17 +143,25 @@ class Oracle:
         acts: Activations = {}
 
         def visit(site: Site, value: Tensor) -> Tensor:
+            given, value = value.shape, value.reshape(*tokens.shape, -1)  # OPT's are flattened
             value = value if edit is None else edit(site, value)
             if torch.is_grad_enabled() and not value.requires_grad:
                 value = value.clone().requires_grad_()
             acts[site] = value
-            return value
+            # A copy: some models add to an MLP's output in place.
+            return value.clone().reshape(given)
 
         def before(site: Site):
-            return lambda module, args: (visit(site, args[0]),)
+            return lambda module, args: (visit(site, args[0]), *args[1:])
 
         def after(site: Site):
-            return lambda module, args, output: visit(site, output)
+            def see(module, args, output):
+                # A mixture of experts may give its router's choice too.
+                if isinstance(output, tuple):
+                    return visit(site, output[0]), *output[1:]
+                return visit(site, output)
+
+            return see
 
         hooks = [self.embedding.register_forward_hook(after("input"))]
         for layer, (projection, mlp) in enumerate(zip(self.projections, self.mlps, strict=True)):

@@ -1,6 +1,6 @@
-"""Every family of models, with all that sets it apart, against plain Hugging Face modules.
+"""The main families of models, with all that sets them apart, against plain Hugging Face modules.
 
-Outcomes make docs/families.md: see families_table.py.
+These are the deep tests; test_architectures.py has a short one for every architecture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dfa_tl.models.interventions import capture, hooked
 from dfa_tl.models.wrapper import Resume, residual_site
 from dfa_tl.nodes import mlp_site
 from dfa_tl.tasks.metrics import kl_divergence
-from families_table import ABSENT, TABLE, read_record, render
 from hooked_models import hooked_transformer
 from oracle import Oracle
 from tiny_models import FAMILIES, random_pairs, tiny_model, word_tokenizer
@@ -35,7 +34,6 @@ LENGTHS = (9, 4, 7)
 TOLERANCE = 1e-4
 
 family = pytest.mark.parametrize("family", FAMILIES)
-feature = pytest.mark.feature
 
 
 def close(actual: Any, expected: Any) -> None:
@@ -72,7 +70,6 @@ def check_method(case, pairs_of, method: str) -> None:
 
 
 @family
-@feature("check() against Hugging Face")
 def test_check(case_of, family):
     found = case_of(family).model.check()
     assert found.logits_error is not None
@@ -82,25 +79,21 @@ def test_check(case_of, family):
 
 
 @family
-@feature("scores: nap")
 def test_nap(case_of, pairs_of, family):
     check_method(case_of(family), pairs_of, "nap")
 
 
 @family
-@feature("scores: nap-ig-inputs")
 def test_nap_ig_inputs(case_of, pairs_of, family):
     check_method(case_of(family), pairs_of, "nap-ig-inputs")
 
 
 @family
-@feature("scores: nap-ig-activations")
 def test_nap_ig_activations(case_of, pairs_of, family):
     check_method(case_of(family), pairs_of, "nap-ig-activations")
 
 
 @family
-@feature("scores: exact")
 def test_exact(case_of, pairs_of, family):
     check_method(case_of(family), pairs_of, "exact")
 
@@ -111,7 +104,6 @@ def random_scores(case) -> NodeScores:
 
 
 @family
-@feature("faithfulness curve, both protocols")
 def test_curves(case_of, pairs_of, family):
     case, (pairs, data) = case_of(family), pairs_of
     scores = random_scores(case)
@@ -122,7 +114,6 @@ def test_curves(case_of, pairs_of, family):
 
 
 @family
-@feature("soft mask and its gradient")
 def test_soft_mask(case_of, pairs_of, family):
     case, (pairs, data) = case_of(family), pairs_of
     mask = torch.rand(len(case.model.nodes), generator=torch.Generator().manual_seed(0))
@@ -140,7 +131,6 @@ def test_soft_mask(case_of, pairs_of, family):
 
 
 @family
-@feature("padding changes nothing")
 def test_padding(case_of, pairs_of, family):
     case, (pairs, data) = case_of(family), pairs_of
     batch = data.tokenize(case.model).select(range(len(LENGTHS)), "cpu")
@@ -157,7 +147,6 @@ def test_padding(case_of, pairs_of, family):
 
 
 @family
-@feature("runs resumed at a layer")
 def test_resumed_runs(case_of, pairs_of, family):
     case, (_, data) = case_of(family), pairs_of
     model, layers = case.model, range(case.model.nodes.n_layers)
@@ -174,7 +163,6 @@ def test_resumed_runs(case_of, pairs_of, family):
 
 
 @family
-@feature("bfloat16")
 def test_bfloat16(case_of, save_tiny, pairs_of, family):
     """Rounded to 8 bits, random weights still give the same scores to a few per cent."""
     half = load_model(save_tiny(family), dtype=torch.bfloat16)
@@ -197,7 +185,6 @@ PREPENDS = ("Llama-3", "Llama-3.2", "Gemma-2", "GPT-2")
 
 
 @family
-@feature("tokens of prompts, left-padding tokenizers with and without BOS")
 def test_tokens(tmp_path, family):
     prompts = ["w9 w4 w30 w31 w7", "w9 w4 w8"]
     expected = [[9, 4, 30, 31, 7], [9, 4, 8]]
@@ -222,10 +209,9 @@ def test_tokens(tmp_path, family):
 
 
 @family
-@feature("HookedTransformer gives the same scores")
 def test_hooked_transformer(case_of, pairs_of, family):
     if MAJOR >= 4:
-        pytest.skip(f"HookedTransformer {ABSENT} in TransformerLens 4")
+        pytest.skip("TransformerLens 4 has no HookedTransformer")
     model = load_model(hooked_transformer(tiny_model(family)))
     assert model.check(case_of(family).hf).logits_error < TOLERANCE
     for method in METHODS:
@@ -346,12 +332,12 @@ TRAITS: dict[str, tuple[tuple[str, ...], Callable[[str], PreTrainedModel]]] = {
 
 
 @family
-@pytest.mark.parametrize("trait", [pytest.param(trait, marks=feature(trait)) for trait in TRAITS])
+@pytest.mark.parametrize("trait", TRAITS)
 def test_traits(case_of, pairs_of, family, trait):
     """Without it the plain model is another one; the hooked model has it."""
     families, without = TRAITS[trait]
     if family not in families:
-        pytest.skip(f"{trait} {ABSENT} in {family}")
+        pytest.skip(f"{family} has no {trait}")
     case, (pairs, data) = case_of(family), pairs_of
     batch = data.tokenize(case.model).select(range(len(LENGTHS)), "cpu")
     with torch.no_grad():
@@ -369,25 +355,3 @@ def test_traits(case_of, pairs_of, family, trait):
     close(hooked_logits, logits[0])
     difference = (logits[0] - logits[1]).abs().max() / logits[0].abs().max()
     assert difference > 100 * TOLERANCE
-
-
-def features_here() -> list[str]:
-    marks = [
-        mark
-        for name, test in globals().items()
-        if name.startswith("test_")
-        for mark in getattr(test, "pytestmark", ())
-    ]
-    return [*(mark.args[0] for mark in marks if mark.name == "feature"), *TRAITS]
-
-
-def test_the_page_shows_what_is_tested():
-    """Families across, features down, both majors; and what the last runs found."""
-    record = read_record()
-    assert list(record) == list(FAMILIES)
-    for name in FAMILIES:
-        assert list(record[name]) == features_here()
-        for outcomes in record[name].values():
-            assert set(outcomes) == {"3", "4"}
-            assert set(outcomes.values()) <= {"passed", ABSENT}
-    assert TABLE.read_text(encoding="utf-8") == render(record)

@@ -15,7 +15,7 @@ from transformer_lens.model_bridge.sources.transformers import (
     determine_architecture_from_hf_config,
     get_hf_model_class_for_architecture,
 )
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
 from dfa_tl.io.atomic import user_path
@@ -177,7 +177,14 @@ def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> No
             f"{name!r} is of an architecture, or has settings, of which this TransformerLens and "
             f"Transformers can make no model ({first_line(error)})"
         ) from error
-    loader = WholeLoader(get_hf_model_class_for_architecture(architecture), mend)
+    model_class = get_hf_model_class_for_architecture(architecture)
+    # Before anything else is read: these have no positions of text whose next token is predicted.
+    if model_class is not AutoModelForCausalLM:
+        raise ModelError(
+            f"{name!r} is no decoder of text alone: a {architecture} is loaded as a "
+            f"{model_class.__name__}, so it has no nodes that could be compared with a decoder's"
+        )
+    loader = WholeLoader(model_class, mend)
     try:
         tokenizer = saved_tokenizer(folder)
     # Transformers and tokenizers raise whatever the part of the file that they stumble on makes.

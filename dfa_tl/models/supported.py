@@ -31,7 +31,7 @@ def hook_points_of(tl: nn.Module, name: str, sites: Sequence[str]) -> dict[str, 
     """The model's hook points at `sites`.
 
     Raises:
-        ModelError: one of them is missing, the model is not causal, or its weights are elsewhere.
+        ModelError: one of them is missing, or the model's weights are elsewhere.
     """
     hooks: Any = tl.hook_dict
     missing = [site for site in sites if site not in hooks]
@@ -41,14 +41,6 @@ def hook_points_of(tl: nn.Module, name: str, sites: Sequence[str]) -> dict[str, 
             "it is no decoder with attention heads and an MLP in every layer, so its nodes cannot "
             "be patched"
         )
-    # Each of these marks some of the models that see what follows; none marks all.
-    causal = (
-        getattr(getattr(tl, "adapter", None), "supports_causal_loss", True)
-        and getattr(tl.cfg, "attention_dir", "causal") == "causal"
-        and "MaskedLM" not in str(getattr(tl.cfg, "architecture", ""))
-    )
-    if not causal:
-        raise ModelError(f"{name} is not a causal language model")
     if any(parameter.is_meta for parameter in tl.parameters()):
         raise ModelError(
             f"weights of {name} are on the meta device and hold no numbers, or were moved to the "

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dfa_tl.errors import ConfigError, DataError, ModelError
 from dfa_tl.models.guard import one_at_a_time, unchanged
+from dfa_tl.models.probe import mask_option, probe, residual_site
 from dfa_tl.models.state import remove_hook
 from dfa_tl.models.supported import hook_points_of, nodes_of
 from dfa_tl.models.tokenizer import bos_to_prepend, has_bos, without_second_bos
@@ -41,11 +42,6 @@ class Resume:
 
     layer: int
     residual: Float[Tensor, "batch pos d_model"]
-
-
-def residual_site(layer: int) -> str:
-    """Hook point of the residual stream entering a layer."""
-    return f"blocks.{layer}.hook_resid_pre"
 
 
 class NodeModel:
@@ -77,6 +73,7 @@ class NodeModel:
         layers = range(self.nodes.n_layers)
         wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, layers)]
         self._hook_points = hook_points_of(tl, self.name, wanted)
+        probe(tl, self.name, self.nodes, self._hook_points)
         self._block_output: str | None = None
         self.prepend_bos = prepend_bos
         if prepend_bos:
@@ -222,13 +219,7 @@ class NodeModel:
             else:
                 stack.enter_context(self._resumed(resume))
             stack.enter_context(self._unembedding_only(last))
-            # Without a mask, a HookedTransformer with a left-padding tokenizer makes one of its
-            # own, in which real tokens that look like padding are left out.
-            left = getattr(self.tl.tokenizer, "padding_side", "right") == "left"
-            masked = left or not bool(mask.all())
-            logits = self.tl(
-                tokens, return_type="logits", **({"attention_mask": mask.long()} if masked else {})
-            )
+            logits = self.tl(tokens, return_type="logits", **mask_option(self.tl, mask))
         return logits[:, 0]
 
     @contextmanager
@@ -294,12 +285,23 @@ class NodeModel:
         finally:
             handle.remove()
 
+    def probe_error(self) -> float:
+        """Run the probe of `dfa_tl.models.probe` with the hooks that are on the model.
+
+        Returns:
+            The largest relative error of a residual stream.
+
+        Raises:
+            ModelError: with these hooks, the hook points are not the nodes.
+        """
+        return probe(self.tl, self.name, self.nodes, self._hook_points, user_hooks=True)
+
     def check(self, reference: nn.Module | str | Path | None = None) -> ModelCheck:
         """Check that the hooked model is the model, and that its nodes are all that it adds up.
 
-        On a short probe, the logits must be those of the plain Hugging Face model, and the
-        residual stream must be the sum of the embedding and of what every head and MLP writes
-        (where a norm follows attention, as in Gemma-2: of the norm of a layer's heads together).
+        On a short probe, the logits must be those of the plain Hugging Face model, and nothing
+        but heads and MLPs may write to the residual stream. Hooks that are on the model count as
+        parts of it.
 
         Args:
             reference: The plain model, or the name or folder to load it from. By default that
