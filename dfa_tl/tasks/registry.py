@@ -8,6 +8,7 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.tasks import arc, arithmetic, ioi, mcqa
 from dfa_tl.tasks.folder import is_folder, load_folder
 from dfa_tl.tasks.generate import Draw, generate
+from dfa_tl.tasks.generators import BATTERY
 from dfa_tl.tasks.mib import SOURCES, load_mib
 from dfa_tl.tasks.pairs import PairDataset
 
@@ -37,8 +38,9 @@ def load_task(
 
     Args:
         name: `ioi`, `mcqa`, `arithmetic_addition`, `arithmetic_subtraction`, `arc_easy` or
-            `arc_challenge`, generated from the words that the bundled models know; or the same
-            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or the path, with a slash,
+            `arc_challenge`, generated from the words that the bundled models know; or a task of
+            `dfa_tl.tasks.BATTERY`, in natural English for pretrained models, of which a model uses
+            the pairs that its tokenizer leaves; or one of the six after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or the path, with a slash,
             of a folder with `train.csv` and `test.csv`, see `dfa_tl.tasks.folder`.
         split: `train`, `validation` or `test`; no generated problem is in two of them, and no
             pair of a folder in `train` and another.
@@ -70,14 +72,18 @@ def load_task(
         return load_folder(name, split=split, n=n, seed=seed)
     check_task(name)
     size = DEFAULT_SIZE if n is None else n
-    pairs = generate(GENERATORS[name], size, name=name, split=split, seed=seed)
-    return PairDataset(tuple(pairs), name=name)
+    draw = BATTERY[name].generator if name in BATTERY else GENERATORS[name]
+    pairs = generate(draw, size, name=name, split=split, seed=seed)
+    # The toys' tokenizer has every word; in another's, a word may be several tokens.
+    on_invalid = "drop" if name in BATTERY else "raise"
+    return PairDataset(tuple(pairs), name=name, on_invalid=on_invalid)
 
 
 def check_task(name: str) -> None:
     """Raise `ConfigError` unless a task is known, or the path of a folder, which need not exist."""
-    if name not in GENERATORS and name not in SOURCES and not is_folder(name):
+    known = [*GENERATORS, *SOURCES, *BATTERY]
+    if name not in known and not is_folder(name):
         raise ConfigError(
-            f"unknown task {name!r}: choose one of {', '.join([*GENERATORS, *SOURCES])}, or the "
+            f"unknown task {name!r}: choose one of {', '.join(known)}, or the "
             "path of a folder with train.csv and test.csv, written with a slash (./my_task)"
         )
