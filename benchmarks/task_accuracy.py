@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from dfa_tl import PairDataset, load_model, load_task
+from dfa_tl import load_model, load_task
 from dfa_tl.errors import DataError
 from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.generators import BATTERY

@@ -38,10 +38,11 @@ def load_task(
 
     Args:
         name: `ioi`, `mcqa`, `arithmetic_addition`, `arithmetic_subtraction`, `arc_easy` or
-            `arc_challenge`, generated from the words that the bundled models know; or a task of
-            `dfa_tl.tasks.BATTERY`, in natural English for pretrained models, of which a model uses
-            the pairs that its tokenizer leaves; or one of the six after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or the path, with a slash,
-            of a folder with `train.csv` and `test.csv`, see `dfa_tl.tasks.folder`.
+            `arc_challenge`, generated from the words that the bundled models know; or one of these
+            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or a task in natural English
+            of `dfa_tl.tasks.generators`, of which a model takes the pairs that its tokenizer leaves
+            usable; or the path, with a slash, of a folder with `train.csv` and `test.csv`, see
+            `dfa_tl.tasks.folder`.
         split: `train`, `validation` or `test`; no generated problem is in two of them, and no
             pair of a folder in `train` and another.
         n: How many pairs. By default 100 of a generated task, and all of another's split: there,

@@ -71,7 +71,7 @@ TASKS = (
         "binding",
         draw_owners,
         "The owner of one of three things; the corrupt prompt asks about another.",
-        "Feng and Steinhardt 2024, How Do Language Models Bind Entities in Context?; Prakash et al. "
-        "2024, Fine-Tuning Enhances Existing Mechanisms",
+        "Feng and Steinhardt 2024, How Do Language Models Bind Entities in Context?; Prakash et "
+        "al. 2024, Fine-Tuning Enhances Existing Mechanisms",
     ),
 )

@@ -64,8 +64,8 @@ TASKS = (
         "multiple choice",
         draw_stated,
         "The letter of a colour that is stated; the corrupt prompt exchanges two choices.",
-        "Wiegreffe et al. 2025, Answer, Assemble, Ace: Understanding How LMs Answer Multiple Choice "
-        "Questions; Mueller et al. 2025, MIB",
+        "Wiegreffe et al. 2025, Answer, Assemble, Ace: Understanding How LMs Answer Multiple "
+        "Choice Questions; Mueller et al. 2025, MIB",
         changed_words=2,
     ),
     BatteryTask(
@@ -73,8 +73,8 @@ TASKS = (
         "multiple choice",
         draw_known,
         "The letter of a known fact; the corrupt prompt exchanges two choices.",
-        "Clark et al. 2018, Think you have Solved Question Answering? Try ARC; Mueller et al. 2025, "
-        "MIB",
+        "Clark et al. 2018, Think you have Solved Question Answering? Try ARC; Mueller et al. "
+        "2025, MIB",
         changed_words=2,
     ),
 )

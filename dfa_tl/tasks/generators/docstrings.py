@@ -14,9 +14,10 @@ from dfa_tl.tasks.pairs import PromptPair
 
 FUNCTIONS = "open build find read update check fetch create convert merge sort draw".split()
 ARGUMENTS = (
-    "load size files path name value data key index count width height text node user limit offset "
-    "mode type date color image table list item token start end length step rate score label source "
-    "target query page title model input output buffer line code time year email price order status"
+    "load size files path name value data key index count width height text node user limit "
+    "offset mode type date color image table list item token start end length step rate score "
+    "label source target query page title model input output buffer line code time year email "
+    "price order status"
 ).split()
 NOTES = "the first thing|what is used|as given|a setting|what to take|an option|needed here".split(
     "|"

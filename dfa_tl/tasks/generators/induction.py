@@ -39,7 +39,7 @@ TASKS = (
         "induction",
         draw,
         "Random words, repeated in part; the corrupt prompt ends in another of them.",
-        "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits; Olsson et al. 2022, "
-        "In-context Learning and Induction Heads",
+        "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits; Olsson et al. "
+        "2022, In-context Learning and Induction Heads",
     ),
 )

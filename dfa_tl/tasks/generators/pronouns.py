@@ -56,9 +56,9 @@ TASKS = (
         "pronouns",
         _gendered(SUBJECT_TEMPLATES, "he", "she"),
         "He or she for a name; the corrupt prompt has a name of the other gender.",
-        "Mathwin et al. 2023, Identifying a Preliminary Circuit for Predicting Gendered Pronouns in "
-        "GPT-2 Small; Vig et al. 2020, Investigating Gender Bias in Language Models Using Causal "
-        "Mediation Analysis",
+        "Mathwin et al. 2023, Identifying a Preliminary Circuit for Predicting Gendered Pronouns "
+        "in GPT-2 Small; Vig et al. 2020, Investigating Gender Bias in Language Models Using "
+        "Causal Mediation Analysis",
     ),
     BatteryTask(
         "reflexive_pronoun",

@@ -13,8 +13,8 @@ from dfa_tl.tasks.pairs import PromptPair
 
 ADJECTIVES = {
     "positive": (
-        "wonderful great excellent amazing fantastic good lovely beautiful brilliant perfect superb "
-        "awesome delightful charming outstanding impressive pleasant magnificent incredible "
+        "wonderful great excellent amazing fantastic good lovely beautiful brilliant perfect "
+        "superb awesome delightful charming outstanding impressive pleasant magnificent incredible "
         "terrific splendid fabulous enjoyable remarkable stunning exceptional nice inspiring "
         "elegant fascinating memorable satisfying refreshing superior fun clever"
     ).split(),
