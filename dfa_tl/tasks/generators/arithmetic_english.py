@@ -36,7 +36,7 @@ def _arithmetic(topic: str, templates: tuple[str, ...], result: str) -> Draw:
             c = rng.randint(2, MAX_SUM)
             a = rng.randint(1, c - 1)
             problem = {"a": WORDS[a], "b": WORDS[c - a], "c": WORDS[c]}
-            is_new = problem[result] not in [other[result] for other in problems]
+            is_new = all(problem[x] != other[x] for other in problems for x in problem)
             if is_new and allowed(f"{topic} {sorted((a, c - a))}"):
                 problems.append(problem)
         *examples, clean, corrupt = problems

@@ -12,7 +12,7 @@ CAPITALS = rows("""
     Denmark:Copenhagen Finland:Helsinki Poland:Warsaw Austria:Vienna Hungary:Budapest
     Greece:Athens Russia:Moscow China:Beijing Japan:Tokyo Iran:Tehran Iraq:Baghdad Egypt:Cairo
     Canada:Ottawa Jamaica:Kingston Chile:Santiago Syria:Damascus
-    Belgium:Brussels Switzerland:Bern Australia:Canberra
+    Belgium:Brussels Switzerland:Bern
 """)
 LANGUAGES = rows("""
     France:French Germany:German Italy:Italian Spain:Spanish Portugal:Portuguese England:English
@@ -62,6 +62,8 @@ TASKS = (
                 "The capital of {x} is {y}.",
                 "The capital city of {x} is called {y}.",
                 "The government of {x} sits in {y}.",
+                "In {x}, the capital city is {y}.",
+                "If you want to see the capital of {x}, go to {y}.",
             ),
         ),
         "The capital of a country; the corrupt prompt names another country.",
@@ -78,6 +80,8 @@ TASKS = (
                 "The city of {x} is the capital of {y}.",
                 "Everyone knows that {x} is the capital of {y}.",
                 "If you visit {x}, you are in the capital of {y}.",
+                "At school we learned that {x} is the capital of {y}.",
+                "The embassy is in {x}, the capital of {y}.",
             ),
         ),
         "The country that a city is the capital of; the corrupt prompt names another city.",

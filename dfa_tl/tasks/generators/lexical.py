@@ -7,17 +7,17 @@ from dfa_tl.tasks.generators.relations import relation
 from dfa_tl.tasks.generators.words import rows
 
 CLASSES = {
-    "bird": "crow eagle pigeon duck goose turkey hawk",
-    "fish": "salmon trout shark cod carp bass tuna",
-    "insect": "bee fly ant butterfly moth mosquito beetle",
-    "fruit": "banana cherry grape lemon pear plum apple lime coconut peach",
+    "bird": "crow eagle duck goose turkey",
+    "fish": "salmon trout shark cod carp bass",
+    "insect": "bee fly ant butterfly moth mosquito",
+    "fruit": "banana cherry grape lemon pear plum apple lime coconut",
     "vegetable": "carrot potato cabbage spinach bean onion tomato lettuce",
-    "tool": "hammer saw drill shovel axe wrench",
-    "instrument": "guitar piano violin drum trumpet",
+    "tool": "hammer saw drill shovel axe",
+    "instrument": "guitar piano violin drum",
     "vehicle": "car truck bus taxi train van bicycle motorcycle tractor tram",
     "tree": "pine maple oak palm",
     "drink": "wine beer coffee tea juice milk whiskey",
-    "garment": "shirt jacket coat dress skirt sweater glove vest",
+    "garment": "shirt jacket coat dress skirt glove vest",
     "weapon": "gun rifle pistol sword cannon spear missile",
     "metal": "copper iron tin zinc silver gold aluminum steel",
     "animal": "dog cat horse cow sheep lion tiger bear wolf fox rabbit deer monkey mouse goat pig "
