@@ -12,16 +12,13 @@ benchmarks/results/task_accuracy.csv holds already are kept, unless `--again` as
 from __future__ import annotations
 
 import argparse
-import copy
 import time
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from dfa_tl import load_model, load_task
 from dfa_tl.errors import DataError
@@ -33,40 +30,25 @@ PRECISION = "4-bit, dequantised"
 BATCH_SIZE = 16
 
 
-def batches(tokens: TokenPairs) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Clean and corrupt tokens and answers, pairs of equal length together."""
-    of_length: dict[int, list[int]] = defaultdict(list)
-    for row, length in enumerate(tokens.lengths.tolist()):
-        of_length[length].append(row)
-    for length, rows in of_length.items():
-        for start in range(0, len(rows), BATCH_SIZE):
-            some = rows[start : start + BATCH_SIZE]
-            yield tokens.clean[some, :length], tokens.corrupt[some, :length], tokens.answers[some]
+def last_logits(model: PreTrainedModel, prompts: Tensor, lengths: Tensor) -> Tensor:
+    """Logits at the last token of each prompt; what pads it on the right has no effect on it."""
+    states = model.base_model(prompts[:, : lengths.max()]).last_hidden_state
+    return model.get_output_embeddings()(states[torch.arange(len(states)), lengths - 1])
 
 
-def last_logits(model: torch.nn.Module, clean: Tensor, corrupt: Tensor) -> list[Tensor]:
-    """Logits at the last position of both prompts; what both begin with is run once."""
-    differs = (clean != corrupt).any(0).nonzero()
-    shared = int(min(differs.min(), clean.shape[1] - 1))
-    cache = DynamicCache(config=model.config)
-    if shared:
-        model(clean[:, :shared], past_key_values=cache, logits_to_keep=1)
-    return [
-        model(prompt[:, shared:], past_key_values=copy.deepcopy(cache), logits_to_keep=1).logits[
-            :, -1
-        ]
-        for prompt in (clean, corrupt)
-    ]
-
-
-def measure(model: torch.nn.Module, tokens: TokenPairs) -> dict[str, float]:
+def measure(model: PreTrainedModel, tokens: TokenPairs) -> dict[str, float]:
     """What a model does on the pairs of a task."""
     frames = []
-    for clean, corrupt, answers in batches(tokens):
-        on_clean, on_corrupt = last_logits(model, clean, corrupt)
-        values = [logits.gather(1, answers) for logits in (on_clean, on_corrupt)]
-        m_clean, m_corrupt = (value[:, 0] - value[:, 1] for value in values)
-        top_1 = on_clean.argmax(1) == answers[:, 0]
+    for rows in tokens.lengths.argsort().split(BATCH_SIZE):
+        prompts, lengths = (
+            torch.cat([tokens.clean[rows], tokens.corrupt[rows]]),
+            tokens.lengths[rows],
+        )
+        logits = last_logits(model, prompts, lengths.repeat(2))
+        answers = tokens.answers[rows]
+        right, wrong = logits.gather(1, answers.repeat(2, 1)).unbind(1)
+        m_clean, m_corrupt = (right - wrong).chunk(2)
+        top_1 = logits[: len(rows)].argmax(1) == answers[:, 0]
         frames.append(torch.stack([m_clean > 0, top_1, m_clean, m_corrupt], 1).double())
     means = torch.cat(frames).mean(0).tolist()
     return dict(zip(("accuracy", "top_1", "m_clean", "m_corrupt"), means, strict=True))

@@ -1,6 +1,7 @@
 """Words that several tasks share.
 
-Each is one token after a space in the tokenizers of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and SmolLM2.
+Each is one token after a space in the tokenizers of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and
+SmolLM2.
 """
 
 from __future__ import annotations
