@@ -45,7 +45,7 @@ LANDMARKS = rows(
     Park Guell:Spain; the Hagia Sophia:Turkey; the Blue Mosque:Turkey; the Grand Bazaar:Turkey;
     Angkor Wat:Cambodia; the CN Tower:Canada; Banff National Park:Canada;
     Christ the Redeemer:Brazil; Copacabana Beach:Brazil; Sugarloaf Mountain:Brazil; Petra:Jordan;
-    the Panama Canal:Panama; the Western Wall:Israel; the Dome of the Rock:Israel;
+    the Panama Canal:Panama; Masada:Israel;
     Persepolis:Iran; Ha Long Bay:Vietnam
     """,
     ";",

@@ -38,7 +38,7 @@ PEOPLE = rows(
     Mao Zedong:China:politician; Fidel Castro:Cuba:politician; Celine Dion:Canada:singer;
     Justin Bieber:Canada:singer; Edith Piaf:France:singer; Luciano Pavarotti:Italy:singer;
     Adele:England:singer; Bob Marley:Jamaica:singer; Shakira:Colombia:singer;
-    Charlie Chaplin:England:actor; Jackie Chan:China:actor;
+    Charlie Chaplin:England:actor; Jet Li:China:actor;
     Sean Connery:Scotland:actor; Emma Watson:England:actor; Jim Carrey:Canada:actor;
     Antonio Banderas:Spain:actor; Leonhard Euler:Switzerland:scientist;
     Charles Darwin:England:scientist; Louis Pasteur:France:scientist;
