@@ -19,12 +19,12 @@ DONE = 0.8
 HEAD = """\
 # Tasks for pretrained models
 
-`load_task` draws these {n_tasks} tasks of {n_families} families as it draws the tasks of the bundled
-models, which do not know their words. No pair needs a network, and no problem is in two splits:
-where a task asks for a fact, the facts of the test split are in no prompt of the train split. The
-two prompts of a pair have equally many tokens, and each answer is one token, under the tokenizers
-of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and SmolLM2. Under another tokenizer, the pairs that do
-not fit are left out, and a warning lists them with the reason.
+`load_task` draws these {n_tasks} tasks of {n_families} families in the same way as those of the
+bundled models, which do not know their words. No pair needs a network, and no problem is in two
+splits: where a task asks for a fact, the facts of the test split are in no prompt of the train
+split. The two prompts of a pair have equally many tokens, and each answer is one token, under the
+tokenizers of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and SmolLM2. Under another tokenizer, the
+pairs that do not fit are left out, and a warning lists them with the reason.
 
 ```pycon
 >>> from dfa_tl import load_task
@@ -47,7 +47,7 @@ Accuracy on test pairs: the share of pairs whose answer has a larger logit than 
 brackets the mean logit difference on the clean and on the corrupt prompts, in float32. A task
 counts as done from an accuracy of {done} on and is then set in bold. A dash: not measured. The
 weights of these models are {precision}: close to the published ones, not equal to them. With few
-pairs the accuracy is coarse: with 12 of them, 10 right answers have a 95 % interval from .55 to .95.
+pairs the accuracy is coarse.
 
 Made by `python benchmarks/task_accuracy.py --models FOLDER`.
 
@@ -61,14 +61,14 @@ def as_code(text: str) -> str:
 
 def examples() -> str:
     """A table of the tasks."""
-    lines = ["| task | family | clean | corrupt | source |", "|---|---|---|---|---|"]
+    lines = ["| task | family | clean | corrupt | studied in |", "|---|---|---|---|---|"]
     for name, task in BATTERY.items():
         pair = load_task(name, split="test", n=1).pairs[0]
         sides = ((pair.clean, pair.answer), (pair.corrupt, pair.wrong_answer))
         clean, corrupt = (
             f"{as_code(text)} **{answer}**".replace("** ", "**") for text, answer in sides
         )
-        lines.append(f"| {name} | {task.family} | {clean} | {corrupt} | {task.source} |")
+        lines.append(f"| {name} | {task.family} | {clean} | {corrupt} | {task.reference} |")
     return "\n".join(lines) + "\n"
 
 
@@ -94,7 +94,8 @@ def results(rows: pd.DataFrame) -> str:
         done = measured[measured.accuracy >= DONE].task
         families = {BATTERY[task].family for task in done}
         lines.append(
-            f"- {name} does {len(done)} tasks of {len(families)} families, of {len(measured)} measured."
+            f"- {name} does {len(done)} tasks of {len(families)} families; {len(measured)} of the "
+            f"{len(BATTERY)} tasks were measured."
         )
     return "\n".join(lines) + "\n"
 

@@ -27,7 +27,7 @@ SIZES = {"train": 500, "validation": 100, "test": 100}
 FOLDER = os.environ.get("DFA_TL_MODELS")
 FILES = sorted(Path(FOLDER).glob("*/tokenizer.json")) if FOLDER else []
 # What is asked is one fact, which belongs to one split whatever stands before it.
-OF_FACTS = ("geography", "people", "word relations", "inflection", "arithmetic", "comparison")
+OF_FACTS = ("geography", "people", "word-relations", "inflection", "arithmetic", "comparison")
 
 every_task = pytest.mark.parametrize("name", BATTERY)
 
@@ -81,7 +81,7 @@ def test_at_least_24_tasks_in_10_families():
     assert len(BATTERY) >= 24
     assert len({task.family for task in BATTERY.values()}) >= 10
     assert not set(BATTERY) & set(GENERATORS)
-    assert all(task.description and task.source for task in BATTERY.values())
+    assert all(task.description and task.reference for task in BATTERY.values())
 
 
 @every_task

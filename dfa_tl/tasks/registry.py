@@ -73,7 +73,7 @@ def load_task(
         return load_folder(name, split=split, n=n, seed=seed)
     check_task(name)
     size = DEFAULT_SIZE if n is None else n
-    draw = BATTERY[name].generator if name in BATTERY else GENERATORS[name]
+    draw = BATTERY[name].draw if name in BATTERY else GENERATORS[name]
     pairs = generate(draw, size, name=name, split=split, seed=seed)
     # The toys' tokenizer has every word; in another's, a word may be several tokens.
     on_invalid = "drop" if name in BATTERY else "raise"

@@ -52,7 +52,7 @@ def _arithmetic(topic: str, templates: tuple[str, ...], result: str) -> Draw:
     return draw
 
 
-SOURCE = (
+REFERENCE = (
     "Stolfo et al. 2023, A Mechanistic Interpretation of Arithmetic Reasoning in Language Models "
     "Using Causal Mediation Analysis; Mueller et al. 2025, MIB"
 )
@@ -62,7 +62,7 @@ TASKS = (
         "arithmetic",
         _arithmetic("add", ADDITIONS, "c"),
         "The sum of two number words; the corrupt prompt has other numbers.",
-        SOURCE,
+        REFERENCE,
         changed_words=2,
     ),
     BatteryTask(
@@ -70,7 +70,7 @@ TASKS = (
         "arithmetic",
         _arithmetic("subtraction", SUBTRACTIONS, "a"),
         "The difference of two number words; the corrupt prompt has other numbers.",
-        SOURCE,
+        REFERENCE,
         changed_words=2,
     ),
 )

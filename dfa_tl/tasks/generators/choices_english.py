@@ -61,7 +61,7 @@ def draw_known(rng: random.Random, allowed: Allowed) -> PromptPair:
 TASKS = (
     BatteryTask(
         "mcqa_english",
-        "multiple choice",
+        "multiple-choice",
         draw_stated,
         "The letter of a colour that is stated; the corrupt prompt exchanges two choices.",
         "Wiegreffe et al. 2025, Answer, Assemble, Ace: Understanding How LMs Answer Multiple "
@@ -70,7 +70,7 @@ TASKS = (
     ),
     BatteryTask(
         "arc_english",
-        "multiple choice",
+        "multiple-choice",
         draw_known,
         "The letter of a known fact; the corrupt prompt exchanges two choices.",
         "Clark et al. 2018, Think you have Solved Question Answering? Try ARC; Mueller et al. "

@@ -44,7 +44,7 @@ EITHER_WAY = OPPOSITES + tuple((y, x) for x, y in OPPOSITES)
 TASKS = (
     BatteryTask(
         "hypernyms",
-        "word relations",
+        "word-relations",
         relation(
             "hypernym",
             HYPERNYMS,
@@ -61,7 +61,7 @@ TASKS = (
     ),
     BatteryTask(
         "antonyms",
-        "word relations",
+        "word-relations",
         relation(
             "antonym",
             EITHER_WAY,

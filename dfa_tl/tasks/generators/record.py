@@ -14,9 +14,9 @@ class BatteryTask:
     Attributes:
         name: The name that `load_task` takes.
         family: Tasks that share their mechanism.
-        generator: Draws one pair of a split.
+        draw: Draws one pair of a split.
         description: What is asked, and how the corrupt prompt differs.
-        source: Where the task was studied in the literature.
+        reference: Where the task was studied in the literature.
         changed_words: How many words the corrupt prompt replaces, each at its place; None where
             it states the same facts in another order.
         is_notation: The prompts are code or symbols, so they are not spaced as prose is.
@@ -24,8 +24,8 @@ class BatteryTask:
 
     name: str
     family: str
-    generator: Draw
+    draw: Draw
     description: str
-    source: str
+    reference: str
     changed_words: int | None = 1
     is_notation: bool = False

@@ -23,7 +23,7 @@ NUMBERS = tuple(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty".split()
 )
-SOURCE = (
+REFERENCE = (
     "Gould et al. 2024, Successor Heads: Recurring, Interpretable Attention Heads in the Wild; Lan "
     "et al. 2024, Towards Interpretable Sequence Continuation"
 )
@@ -67,7 +67,7 @@ TASKS = (
             ),
         ),
         "The next day of the week; the corrupt prompt lists other days.",
-        SOURCE,
+        REFERENCE,
         changed_words=2,
     ),
     BatteryTask(
@@ -85,7 +85,7 @@ TASKS = (
             ),
         ),
         "The next month; the corrupt prompt lists other months.",
-        SOURCE,
+        REFERENCE,
         changed_words=3,
     ),
     BatteryTask(
@@ -103,7 +103,7 @@ TASKS = (
             ),
         ),
         "The next number word; the corrupt prompt lists other numbers.",
-        SOURCE,
+        REFERENCE,
         changed_words=3,
     ),
     BatteryTask(
@@ -121,7 +121,7 @@ TASKS = (
             ),
         ),
         "The next letter of the alphabet; the corrupt prompt lists other letters.",
-        SOURCE,
+        REFERENCE,
         changed_words=3,
     ),
 )
