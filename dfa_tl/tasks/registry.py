@@ -8,6 +8,7 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.tasks import arc, arithmetic, ioi, mcqa
 from dfa_tl.tasks.folder import is_folder, load_folder
 from dfa_tl.tasks.generate import Draw, generate
+from dfa_tl.tasks.generators import BATTERY
 from dfa_tl.tasks.mib import SOURCES, load_mib
 from dfa_tl.tasks.pairs import PairDataset
 
@@ -37,9 +38,11 @@ def load_task(
 
     Args:
         name: `ioi`, `mcqa`, `arithmetic_addition`, `arithmetic_subtraction`, `arc_easy` or
-            `arc_challenge`, generated from the words that the bundled models know; or the same
-            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or the path, with a slash,
-            of a folder with `train.csv` and `test.csv`, see `dfa_tl.tasks.folder`.
+            `arc_challenge`, generated from the words that the bundled models know; or one of these
+            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or a task in natural English
+            of `dfa_tl.tasks.generators`, of which a model takes the pairs that its tokenizer leaves
+            usable; or the path, with a slash, of a folder with `train.csv` and `test.csv`, see
+            `dfa_tl.tasks.folder`.
         split: `train`, `validation` or `test`; no generated problem is in two of them, and no
             pair of a folder in `train` and another.
         n: How many pairs. By default 100 of a generated task, and all of another's split: there,
@@ -70,14 +73,18 @@ def load_task(
         return load_folder(name, split=split, n=n, seed=seed)
     check_task(name)
     size = DEFAULT_SIZE if n is None else n
-    pairs = generate(GENERATORS[name], size, name=name, split=split, seed=seed)
-    return PairDataset(tuple(pairs), name=name)
+    draw = BATTERY[name].draw if name in BATTERY else GENERATORS[name]
+    pairs = generate(draw, size, name=name, split=split, seed=seed)
+    # The toys' tokenizer has every word; in another's, a word may be several tokens.
+    on_invalid = "drop" if name in BATTERY else "raise"
+    return PairDataset(tuple(pairs), name=name, on_invalid=on_invalid)
 
 
 def check_task(name: str) -> None:
     """Raise `ConfigError` unless a task is known, or the path of a folder, which need not exist."""
-    if name not in GENERATORS and name not in SOURCES and not is_folder(name):
+    known = [*GENERATORS, *SOURCES, *BATTERY]
+    if name not in known and not is_folder(name):
         raise ConfigError(
-            f"unknown task {name!r}: choose one of {', '.join([*GENERATORS, *SOURCES])}, or the "
+            f"unknown task {name!r}: choose one of {', '.join(known)}, or the "
             "path of a folder with train.csv and test.csv, written with a slash (./my_task)"
         )

@@ -1,0 +1,115 @@
+"""Write docs/tasks.md: the tasks of the battery, and what pretrained models do on them.
+
+python benchmarks/task_accuracy.py --models FOLDER
+python docs/make_tasks.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dfa_tl import load_task
+from dfa_tl.files import write_aside
+from dfa_tl.tasks.generators import BATTERY
+
+ROOT = Path(__file__).parents[1]
+DONE = 0.8
+HEAD = """\
+# Tasks for pretrained models
+
+`load_task` draws these {n_tasks} tasks of {n_families} families in the same way as those of the
+bundled models, which do not know their words. No pair needs a network, and no problem is in two
+splits: where a task asks for a fact, the facts of the test split are in no prompt of the train
+split. The two prompts of a pair have equally many tokens, and each answer is one token, under the
+tokenizers of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and SmolLM2. Under another tokenizer, the
+pairs that do not fit are left out, and a warning lists them with the reason.
+
+```pycon
+>>> from dfa_tl import load_task
+>>> load_task("country_capital", split="test", n=50)
+PairDataset('country_capital', 50 pairs)
+```
+
+Made by `python docs/make_tasks.py`; not edited by hand. A task is added by a record in one of the
+files of `dfa_tl/tasks/generators/`; `tests/test_task_battery.py` checks whatever is registered.
+
+## Tasks
+
+The first pair of each task's test split: the clean prompt with its answer, and the corrupt prompt
+with the wrong answer, which is right there. A line break is written `\\n`.
+"""
+ACCURACY = """
+## What models do on them
+
+Accuracy on test pairs: the share of pairs whose answer has a larger logit than the wrong answer. In
+brackets the mean logit difference on the clean and on the corrupt prompts, in float32. A task
+counts as done from an accuracy of {done} on and is then set in bold. A dash: not measured. The
+weights of these models are {precision}: close to the published ones, not equal to them. With few
+pairs the accuracy is coarse.
+
+Made by `python benchmarks/task_accuracy.py --models FOLDER`.
+
+"""
+
+
+def as_code(text: str) -> str:
+    """A prompt as code in one cell of a table."""
+    return f"`{text}`".replace("\n", "\\n").replace("|", "\\|")
+
+
+def examples() -> str:
+    """A table of the tasks."""
+    lines = ["| task | family | clean | corrupt | studied in |", "|---|---|---|---|---|"]
+    for name, task in BATTERY.items():
+        pair = load_task(name, split="test", n=1).pairs[0]
+        sides = ((pair.clean, pair.answer), (pair.corrupt, pair.wrong_answer))
+        clean, corrupt = (
+            f"{as_code(text)} **{answer}**".replace("** ", "**") for text, answer in sides
+        )
+        lines.append(f"| {name} | {task.family} | {clean} | {corrupt} | {task.reference} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(row: pd.Series) -> str:
+    """What one model does on one task."""
+    accuracy = f"{row.accuracy:.2f}"
+    accuracy = f"**{accuracy}**" if row.accuracy >= DONE else accuracy
+    return f"{accuracy} ({row.m_clean:.1f}, {row.m_corrupt:.1f})"
+
+
+def results(rows: pd.DataFrame) -> str:
+    """A table of tasks and models, and how many tasks each model does."""
+    found = {(row.model, row.task): cell(row) for row in rows.itertuples()}
+    names = list(dict.fromkeys(rows.model))
+    pairs = {name: sorted(set(rows[rows.model == name].pairs)) for name in names}
+    heads = [f"{name}, {' or '.join(map(str, pairs[name]))} pairs" for name in names]
+    lines = [f"| task | {' | '.join(heads)} |", "|---|" + "---|" * len(names)]
+    for task in BATTERY:
+        lines.append(f"| {task} | {' | '.join(found.get((name, task), '–') for name in names)} |")
+    lines.append("")
+    for name in names:
+        measured = rows[rows.model == name]
+        done = measured[measured.accuracy >= DONE].task
+        families = {BATTERY[task].family for task in done}
+        lines.append(
+            f"- {name} does {len(done)} tasks of {len(families)} families; {len(measured)} of the "
+            f"{len(BATTERY)} tasks were measured."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    rows = pd.read_csv(ROOT / "benchmarks" / "results" / "task_accuracy.csv")
+    rows = rows[rows.task.isin(list(BATTERY))]
+    families = {task.family for task in BATTERY.values()}
+    page = HEAD.format(n_tasks=len(BATTERY), n_families=len(families)) + "\n" + examples()
+    (precision,) = set(rows.precision)
+    page += ACCURACY.format(done=DONE, precision=precision) + results(rows)
+    write_aside(ROOT / "docs" / "tasks.md", page.encode())
+
+
+if __name__ == "__main__":
+    main()

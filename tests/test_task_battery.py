@@ -1,0 +1,199 @@
+"""The task battery: every test runs over whatever is registered.
+
+Real tokenizers are read from the folders in the folder that DFA_TL_MODELS names; without it, only
+a tokenizer of whole words is at hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from dfa_tl import load_task
+from dfa_tl.errors import DataError
+from dfa_tl.tasks.generate import SPLITS
+from dfa_tl.tasks.generators import BATTERY
+from dfa_tl.tasks.generators.arithmetic_english import WORDS
+from dfa_tl.tasks.pairs import PairDataset
+from dfa_tl.tasks.registry import GENERATORS
+
+SIZES = {"train": 500, "validation": 100, "test": 100}
+FOLDER = os.environ.get("DFA_TL_MODELS")
+FILES = sorted(Path(FOLDER).glob("*/tokenizer.json")) if FOLDER else []
+# What is asked is one fact, which belongs to one split whatever stands before it.
+OF_FACTS = ("geography", "people", "word-relations", "inflection", "arithmetic", "comparison")
+
+every_task = pytest.mark.parametrize("name", BATTERY)
+
+
+@cache
+def drawn(name: str, split: str) -> PairDataset:
+    return load_task(name, split=split, n=SIZES[split])
+
+
+def prompts(name: str, split: str) -> set[str]:
+    return {text for pair in drawn(name, split).pairs for text in (pair.clean, pair.corrupt)}
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[\w-]+|[()\[\]{}<>]", text)
+
+
+class Words:
+    """A tokenizer seen as `PairDataset.tokenize` sees a model; nothing is prepended."""
+
+    unknown_token = None
+    vocabulary_size = 1_000_000
+    context_length = 1000
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def prompt_tokens(self, prompt: str) -> torch.Tensor:
+        return torch.tensor(self.tokenizer.encode(prompt, add_special_tokens=False).ids)
+
+    answer_tokens = prompt_tokens
+
+
+@pytest.fixture(scope="module")
+def whole_words() -> Words:
+    """A tokenizer that knows each word and each mark of the battery, and splits nothing else."""
+    splitter = pre_tokenizers.Whitespace()
+    pairs = [pair for name in BATTERY for pair in drawn(name, "test").pairs]
+    texts = [text for pair in pairs for text in (pair.clean, pair.corrupt, *answers(pair))]
+    known = {word for text in texts for word, _ in splitter.pre_tokenize_str(text)}
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(sorted(known))}))
+    tokenizer.pre_tokenizer = splitter
+    return Words(tokenizer)
+
+
+def answers(pair) -> tuple[str, str]:
+    return pair.answer, pair.wrong_answer
+
+
+def test_at_least_24_tasks_in_10_families():
+    assert len(BATTERY) >= 24
+    assert len({task.family for task in BATTERY.values()}) >= 10
+    assert not set(BATTERY) & set(GENERATORS)
+    assert all(task.description and task.reference for task in BATTERY.values())
+
+
+@every_task
+def test_pairs_are_enough_and_seeded(name):
+    for split, n in SIZES.items():
+        pairs = drawn(name, split).pairs
+        assert len(set(pairs)) == n
+        assert pairs[:20] == load_task(name, split=split, n=20).pairs
+        assert pairs[:20] != load_task(name, split=split, n=20, seed=1).pairs
+
+
+@every_task
+def test_no_prompt_is_in_two_splits(name):
+    train, validation, test = (prompts(name, split) for split in SPLITS)
+    assert not train & validation
+    assert not train & test
+    assert not validation & test
+
+
+@pytest.mark.parametrize("name", [n for n, task in BATTERY.items() if task.family in OF_FACTS])
+def test_no_question_about_a_fact_is_in_two_splits(name):
+    train, validation, test = (
+        {re.split(r"[.,] (?:and )?", prompt)[-1] for prompt in prompts(name, split)}
+        for split in SPLITS
+    )
+    assert not train & validation
+    assert not train & test
+    assert not validation & test
+
+
+@every_task
+def test_clean_and_corrupt_differ_where_the_task_says(name):
+    n_changed = BATTERY[name].changed_words
+    for pair in drawn(name, "train").pairs:
+        clean, corrupt = words(pair.clean), words(pair.corrupt)
+        if n_changed is None:
+            assert clean != corrupt
+            assert sorted([*clean, pair.answer[1:]]) == sorted([*corrupt, pair.wrong_answer[1:]])
+        else:
+            assert len(clean) == len(corrupt)
+            assert sum(a != b for a, b in zip(clean, corrupt, strict=True)) == n_changed
+
+
+@every_task
+def test_answers_are_the_other_way_round_for_the_corrupt_prompt(name):
+    """No prompt has two answers: what is right for one pair is not wrong for another."""
+    right: dict[tuple[str, frozenset[str]], str] = {}
+    for split in SPLITS:
+        for pair in drawn(name, split).pairs:
+            both = frozenset(answers(pair))
+            assert len(both) == 2
+            for prompt, answer in ((pair.clean, pair.answer), (pair.corrupt, pair.wrong_answer)):
+                assert right.setdefault((prompt, both), answer) == answer
+
+
+@every_task
+def test_text_is_natural(name):
+    for split in SPLITS:
+        for pair in drawn(name, split).pairs:
+            assert all(re.fullmatch(r" \S+", answer) for answer in answers(pair))
+            for text in (pair.clean, pair.corrupt):
+                assert text == text.strip()
+                if not BATTERY[name].is_notation:
+                    assert "  " not in text
+                    assert not re.search(r" [.,:;?!)]", text)
+                    assert not re.search(r"\b[Aa] [aeio]|\b[Aa]n [^aeiou]", text)
+
+
+@every_task
+def test_pairs_fit_a_tokenizer_of_words(whole_words, name):
+    assert drawn(name, "test").sorted_for(whole_words).dropped == []
+
+
+@pytest.mark.skipif(not FILES, reason="DFA_TL_MODELS names no folder with tokenizers")
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
+@every_task
+def test_pairs_fit_real_tokenizers(file, name):
+    tokenizer = Words(Tokenizer.from_file(str(file)))
+    for split in SPLITS:
+        assert drawn(name, split)[:100].sorted_for(tokenizer).dropped == []
+
+
+NUMBER = {word: number for number, word in enumerate(WORDS)}
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [("addition_english", lambda a, b: a + b), ("subtraction_english", lambda a, b: abs(a - b))],
+)
+def test_arithmetic_is_right(name, result):
+    for pair in drawn(name, "train").pairs:
+        for prompt, answer in ((pair.clean, pair.answer), (pair.corrupt, pair.wrong_answer)):
+            a, b = [NUMBER[word] for word in words(prompt.split(". ")[-1]) if word in NUMBER]
+            assert NUMBER[answer[1:]] == result(a, b)
+
+
+def test_years_are_compared_right():
+    later = {" later", " forward"}
+    for pair in drawn("greater_than_years", "train").pairs:
+        first, second = map(int, re.findall(r"\d+", pair.clean.split(". ")[-1]))
+        assert (pair.answer in later) == (second > first)
+
+
+def test_brackets_are_balanced():
+    for pair in drawn("closing_bracket", "train").pairs:
+        text = (pair.clean + pair.answer).replace(" ", "")
+        while text:
+            shorter = re.sub(r"\(\)|\[\]|\{\}|<>", "", text)
+            assert shorter != text
+            text = shorter
+
+
+def test_pairs_that_do_not_fit_are_left_out_by_name(toy_small):
+    with pytest.raises(DataError, match=r"cannot be used(?s:.*)does not suit"):
+        load_task("country_capital", n=5).tokenize(toy_small)
