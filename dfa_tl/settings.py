@@ -139,6 +139,12 @@ def check_choice(name: str, value: object, known: Collection[str]) -> None:
         raise ConfigError(f"{name}={shown(value)}: choose one of {', '.join(known)}")
 
 
+def check_switch(name: str, value: object) -> None:
+    """Raise `ConfigError` unless `value` is True, False or None."""
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"{name}={shown(value)}: must be True, False or None (the default)")
+
+
 def listed(given: Any) -> tuple[Any, ...]:
     """One value, or several, as a tuple."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):

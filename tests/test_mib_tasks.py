@@ -74,7 +74,8 @@ class Pieces:
     def answer_tokens(self, answer: str) -> Tensor:
         return torch.tensor([self.ids.setdefault(p, len(self.ids)) for p in self.split(answer)])
 
-    prompt_tokens = answer_tokens
+    def prompt_tokens(self, prompt: str, prepend_bos: bool | None = None) -> Tensor:
+        return self.answer_tokens(prompt)
 
 
 @pytest.mark.parametrize("task", MIB_TASKS)

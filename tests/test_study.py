@@ -276,6 +276,8 @@ def test_bootstrapped_source_vectors(tmp_path):
         {"variants": {"default": AlignmentConfig(epochs=2)}},
         {"ablation": "zero"},
         {"dtype": "bfloat16"},
+        {"prepend_bos": True},
+        {"prepend_bos": False},
         {"resamples": 101},
     ],
 )

@@ -118,6 +118,7 @@ def align(
         provenance={
             "source": first.provenance.get("model", "source"),
             "target": target.name,
+            "prepend_bos": target.prepend_bos,
             "architecture": target.architecture,
             "tasks": list(vectors),
             "pairs": {task: len(pairs) for task, pairs in data.items()},

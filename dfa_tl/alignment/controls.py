@@ -156,6 +156,7 @@ def target_only(
         mask.weights.W[0],
         provenance={
             "model": target.name,
+            "prepend_bos": target.prepend_bos,
             "architecture": target.architecture,
             "task": ", ".join(data),
             "method": "target_only",

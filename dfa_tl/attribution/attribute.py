@@ -133,6 +133,7 @@ def attribute(
         input=input_score,
         provenance={
             "model": model.name,
+            "prepend_bos": model.prepend_bos,
             "architecture": model.architecture,
             "task": data.name,
             "method": method,

@@ -38,6 +38,13 @@ Seed = Annotated[int, typer.Option(min=0, help="Of pairs, initialisation and bat
 BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per run.")]
 Device = Annotated[str | None, typer.Option(help="Default: a GPU when there is one.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+PrependBos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        help="Whether prompts begin with a BOS. Default: as the model, and the benchmark, do.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings of align.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, name=value.")]
@@ -73,10 +80,10 @@ def no_loading_bars() -> None:
     datasets.disable_progress_bars()
 
 
-def load(name: str, device: str | None, dtype: str) -> NodeModel:
+def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = None) -> NodeModel:
     """The model that the options name."""
     check_choice("dtype", dtype, ("float32", "bfloat16", "float16"))
-    return load_model(name, device=device, dtype=getattr(torch, dtype))
+    return load_model(name, device=device, dtype=getattr(torch, dtype), prepend_bos=prepend_bos)
 
 
 def read_settings(path: Path | None, changes: list[str] | None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _attention(results: StudyResults, device: str | None) -> dict[str, Attention
         source = results.source_scores(pair.name, task, method, seed)
         of_target = results.scores(pair.name, task, method, seed)
         target = next(v for name, v in of_target.items() if name.split("|")[0] == regime)
-        prompts = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
+        prompts = load_task(task, split=config.test_split, n=1, seed=config.test_seed)
     except DFAError as error:
         typer.echo(f"no attention views: {error}", err=True)
         return {}
@@ -67,7 +67,7 @@ def _attention(results: StudyResults, device: str | None) -> dict[str, Attention
         (pair.source, source, f"{task} circuit"),
         (pair.target, target, f"{regime} {task} circuit"),
     ):
-        model = load(name, device, config.dtype)
+        model = load(name, device, config.dtype, config.prepend_bos)
         title = f"{name}: heads among the {NODES} best nodes of its {circuit}"
         shown[title] = attention_patterns(model, prompts, scores.top(NODES))
     return shown

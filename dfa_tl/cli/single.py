@@ -18,6 +18,7 @@ from dfa_tl.cli.app import (
     Method,
     ModelName,
     Pairs,
+    PrependBos,
     Quiet,
     Seed,
     Settings,
@@ -81,6 +82,7 @@ def attribute(
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: Dtype = "float32",
+    prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
     """Score every node of a model on a task.
@@ -91,7 +93,7 @@ def attribute(
     """
     check_file(out)
     scores = attribute_scores(
-        load(model, device, dtype),
+        load(model, device, dtype, prepend_bos),
         load_task(task, n=pairs, seed=seed),
         method,
         ig_steps=ig_steps,
@@ -114,6 +116,7 @@ def align(
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = "float32",
+    prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
     r"""Train W on the tasks that the scores are of.
@@ -132,7 +135,7 @@ def align(
         raise ConfigError("two of the scores files are of the same task; give each task once")
     alignment = train_alignment(
         of_task,
-        load(target, device, dtype),
+        load(target, device, dtype, prepend_bos),
         {task: load_task(task, n=pairs, seed=seed) for task in of_task},
         settled,
         progress=not quiet,
@@ -160,6 +163,7 @@ def evaluate(
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: Dtype = "float32",
+    prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
     r"""Measure what circuits recover: CPR and CMD.
@@ -178,7 +182,7 @@ def evaluate(
         mapping = Alignment.load(alignment)
         vectors = {name: mapping.transfer(vector) for name, vector in vectors.items()}
     curves = evaluate_many(
-        load(model, device, dtype),
+        load(model, device, dtype, prepend_bos),
         load_task(task, split=split, n=pairs, seed=seed),
         vectors,
         protocol=protocol,

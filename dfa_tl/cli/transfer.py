@@ -19,6 +19,7 @@ from dfa_tl.cli.app import (
     Method,
     ModelName,
     Pairs,
+    PrependBos,
     Quiet,
     Seed,
     Settings,
@@ -58,6 +59,7 @@ def transfer(
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: Dtype = "float32",
+    prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
     r"""The main job: carry a task's circuit over and measure it next to gold and uniform s.
@@ -79,7 +81,10 @@ def transfer(
         raise ConfigError(f"--train names no task but {task!r}; zero-shot W needs another")
     data = others | {task: load_task(task, n=pairs, seed=seed)}
     test = load_task(task, split="test", n=test_pairs, seed=seed)
-    small, large = load(source, device, dtype), load(target, device, dtype)
+    small, large = (
+        load(source, device, dtype, prepend_bos),
+        load(target, device, dtype, prepend_bos),
+    )
     options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
     known = {name: attribute(small, of_task, method, **options) for name, of_task in data.items()}
     constant = controls.uniform_s(small.nodes)

@@ -186,6 +186,7 @@ def evaluate_many(
                 metric=getattr(function, "__name__", metric_name),
                 provenance={
                     "model": model.name,
+                    "prepend_bos": model.prepend_bos,
                     "task": data.name,
                     "ablation": ablation,
                     "absolute": absolute,

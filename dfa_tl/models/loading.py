@@ -25,6 +25,7 @@ from dfa_tl.models.placement import DeviceMap, Placement
 from dfa_tl.models.tokenizer import saved_tokenizer
 from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
 from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.settings import check_switch
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 BUNDLED = ("toy-small", "toy-large")
@@ -39,6 +40,7 @@ def load_model(
     revision: str | None = None,
     token: str | bool | None = None,
     offline: bool | None = None,
+    prepend_bos: bool | None = None,
 ) -> NodeModel:
     """A model as nodes.
 
@@ -56,6 +58,11 @@ def load_model(
             the login of `hf auth login`).
         offline: Load a hub model from the local cache without a look at the network (default: as
             the variable `HF_HUB_OFFLINE` says).
+        prepend_bos: Whether prompts begin with a BOS, for a live model too, which it leaves as it
+            is. None: as the model does by default (Llama-3, Gemma-2 and GPT-2 with one, Pythia and
+            Qwen-2.5 without), and with one for the benchmark's tasks. True: always; where the
+            tokenizer has no BOS, the token that TransformerLens puts there, its EOS, as the
+            benchmark does. False: never. See `NodeModel.prompt_tokens`.
 
     Raises:
         HubError: a hub model cannot be had: it is gated, missing, or not in the cache without a
@@ -77,14 +84,34 @@ def load_model(
         if any(option is not None for option in given):
             raise ModelError(
                 "a live model is used as it is: move or cast it yourself before load_model, and "
-                "give no options"
+                "give no options but prepend_bos"
             )
-        return model if isinstance(model, NodeModel) else NodeModel(model)
+        if not isinstance(model, NodeModel):
+            return NodeModel(model, prepend_bos=prepend_bos)
+        return model if prepend_bos is None else with_prepend_bos(model, prepend_bos)
     if not isinstance(model, (str, Path)):
         raise ModelError(
             f"expected a model's name, a folder, a HookedTransformer or a TransformerBridge, got "
             f"{type(model).__name__}"
         )
+    check_switch("prepend_bos", prepend_bos)
+    loaded = _load(model, placement, revision=revision, token=token, offline=offline)
+    return loaded if prepend_bos is None else with_prepend_bos(loaded, prepend_bos)
+
+
+def with_prepend_bos(model: NodeModel, prepend_bos: bool) -> NodeModel:
+    """The same model, with another answer to whether its prompts begin with a BOS."""
+    return NodeModel(model.tl, model.name, prepend_bos=prepend_bos)
+
+
+def _load(
+    model: str | Path,
+    placement: Placement,
+    *,
+    revision: str | None,
+    token: str | bool | None,
+    offline: bool | None,
+) -> NodeModel:
     name, folder = str(model), local_folder(model)
     if folder is not None and revision is not None:
         raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")

@@ -55,13 +55,14 @@ def pattern_site(layer: int) -> str:
 
 @torch.no_grad()
 def attention_patterns(
-    model: NodeModel, pair: PromptPair, nodes: Iterable[Node | str]
+    model: NodeModel, pair: PromptPair | PairDataset, nodes: Iterable[Node | str]
 ) -> AttentionPatterns:
     """The patterns of a circuit's heads on a pair.
 
     Args:
         model: The model; left as it was.
-        pair: A clean and a corrupt prompt.
+        pair: A clean and a corrupt prompt; or a data set, which is tokenised as its task asks, for
+            its first pair that the tokenizer leaves usable.
         nodes: The circuit, such as `scores.top(12)`; its MLPs have no pattern and are left out.
 
     Raises:
@@ -77,7 +78,8 @@ def attention_patterns(
             f"no heads among {[node.name for node in given]}: MLPs have no attention pattern, "
             "give a larger circuit, such as scores.top(12)"
         )
-    batch = PairDataset((pair,)).tokenize(model).select([0], model.device)
+    data = PairDataset((pair,)) if isinstance(pair, PromptPair) else pair
+    batch = data.tokenize(model).select([0], model.device)
     sites = [pattern_site(layer) for layer in dict.fromkeys(layer for layer, _ in heads)]
     with model.unchanged(), capture(model, sites) as seen:
         model.last_logits(

@@ -1,4 +1,4 @@
-"""A model folder's tokenizer, splitting text as the file that was saved there does.
+"""Tokenizers: a folder's, splitting text as the file that was saved there does, and the BOS.
 
 Transformers picks a tokenizer class by the model's type, and some of these classes build their own
 way of splitting text around the saved vocabulary. Where that gives other tokens than the saved
@@ -11,8 +11,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Int
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from dfa_tl.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,41 @@ def has_bos(tokenizer: Any) -> bool:
     """Whether a tokenizer came with a BOS token, whatever TransformerLens made of it since."""
     came_with = getattr(tokenizer, "init_kwargs", {})
     return came_with.get("bos_token", tokenizer.bos_token) is not None
+
+
+def bos_to_prepend(tokenizer: Any, rows: int) -> int:
+    """The token that `prepend_bos=True` puts before a prompt.
+
+    TransformerLens gives a tokenizer without a BOS its EOS as one, and one without either the text
+    `<|endoftext|>`, which may be no token.
+
+    Args:
+        tokenizer: As TransformerLens holds it.
+        rows: Rows of the model's embedding.
+
+    Raises:
+        ModelError: that text is no single token of the tokenizer, or the embedding has no row for
+            it.
+    """
+    text, token = tokenizer.bos_token, tokenizer.bos_token_id
+    if text is not None and token is not None and token < rows:
+        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if list(found) == [token] and tokenizer.convert_ids_to_tokens(token) == text:
+            return token
+    raise ModelError(
+        f"a BOS is to be prepended, and the tokenizer has none that the model knows (its BOS is "
+        f"{text!r}, token {token}; the embedding has {rows} rows): give the tokenizer a bos_token "
+        "or an eos_token, or load the model with prepend_bos=False"
+    )
+
+
+def without_second_bos(tokens: Int[Tensor, " pos"], bos: int | None) -> Int[Tensor, " left"]:
+    """Tokens of a prompt that a BOS was prepended to, which began with one already, with one."""
+    # A tokenizer may put another special token first, as XGLM's does.
+    for start in (0, 1):
+        if tokens[start : start + 2].tolist() == [bos, bos]:
+            return torch.cat([tokens[:start], tokens[start + 1 :]])
+    return tokens
 
 
 def _load(kind: Any, folder: Path) -> PreTrainedTokenizerBase:

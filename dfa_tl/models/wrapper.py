@@ -22,8 +22,9 @@ from dfa_tl.errors import ConfigError, DataError, ModelError
 from dfa_tl.models.guard import one_at_a_time, unchanged
 from dfa_tl.models.state import remove_hook
 from dfa_tl.models.supported import hook_points_of, nodes_of
-from dfa_tl.models.tokenizer import has_bos
+from dfa_tl.models.tokenizer import bos_to_prepend, has_bos, without_second_bos
 from dfa_tl.nodes import EMBED_SITE, node_sites
+from dfa_tl.settings import check_switch
 
 if TYPE_CHECKING:
     from dfa_tl.models.check import ModelCheck
@@ -54,13 +55,20 @@ class NodeModel:
         tl: The `HookedTransformer` or `TransformerBridge`; never changed.
         name: The model's name, for tables and messages.
         nodes: Its nodes.
+        prepend_bos: Whether prompts begin with a BOS; None for the default of the model, and of
+            tasks that have their own. See `prompt_tokens`.
 
     Raises:
+        ConfigError: `prepend_bos` is not True, False or None.
         ModelError: the model lacks a hook point that nodes need (no MLPs, an encoder, an
-            unsupported architecture), or its weights are on the meta device.
+            unsupported architecture), or its weights are on the meta device; or `prepend_bos=True`
+            for a tokenizer that has nothing to prepend.
     """
 
-    def __init__(self, tl: nn.Module, name: str | None = None) -> None:
+    def __init__(
+        self, tl: nn.Module, name: str | None = None, *, prepend_bos: bool | None = None
+    ) -> None:
+        check_switch("prepend_bos", prepend_bos)
         self.nodes = nodes_of(tl)
         self.tl: Any = tl
         known = str(getattr(self.tl.cfg, "model_name", "model"))
@@ -70,6 +78,9 @@ class NodeModel:
         wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, layers)]
         self._hook_points = hook_points_of(tl, self.name, wanted)
         self._block_output: str | None = None
+        self.prepend_bos = prepend_bos
+        if prepend_bos:
+            self._bos_to_prepend()
 
     @property
     def device(self) -> torch.device:
@@ -97,8 +108,9 @@ class NodeModel:
 
     @property
     def vocabulary_size(self) -> int:
-        """How many tokens the model knows."""
-        return int(self.tl.cfg.d_vocab)
+        """How many tokens the model knows: the rows of its embedding."""
+        rows = getattr(getattr(self.tl.embed, "W_E", None), "shape", [self.tl.cfg.d_vocab])[0]
+        return min(int(rows), int(self.tl.cfg.d_vocab))
 
     @property
     def context_length(self) -> int:
@@ -128,17 +140,37 @@ class NodeModel:
         """Eval mode, frozen parameters, one thread at a time; see `dfa_tl.models.guard`."""
         return unchanged(self.tl)
 
-    def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
-        """Tokens of one prompt on the CPU, with the model's default BOS.
+    def prompt_tokens(self, prompt: str, prepend_bos: bool | None = None) -> Int[Tensor, " pos"]:
+        """Tokens of one prompt on the CPU, by the model's `to_tokens`.
 
-        That is TransformerLens's: Llama-3 and Gemma-2 have one, GPT-2 gets its end-of-text token,
-        Pythia and Qwen-2.5 none. A model whose tokenizer came without a BOS never gets one.
+        Whether a BOS is prepended, by `NodeModel.prepend_bos`, or by `prepend_bos` if that is None:
+
+            None    as the model's `cfg.default_prepend_bos` says, if its tokenizer came with a BOS:
+                    Llama-3, Gemma-2 and GPT-2 get one, Pythia and Qwen-2.5 none
+            True    always; where the tokenizer came without a BOS, the token that TransformerLens
+                    puts there, its EOS. So do the benchmark and EAP-IG
+            False   never
+
+        A prompt that begins with the BOS already, such as a rendered chat template, gets no second
+        one.
+
+        Args:
+            prompt: The text.
+            prepend_bos: What the data set asks for; what the model was loaded with goes before.
 
         Raises:
             DataError: more tokens than the model takes.
-            ModelError: the model has no tokenizer.
+            ModelError: the model has no tokenizer, or it has no BOS to prepend.
         """
-        tokens = self._tokens(prompt)
+        tokenizer = self._tokenizer()
+        prepend = prepend_bos if self.prepend_bos is None else self.prepend_bos
+        if prepend:
+            self._bos_to_prepend()
+        elif prepend is None:
+            prepend = bool(self.tl.cfg.default_prepend_bos) and has_bos(tokenizer)
+        tokens = self._tokens(prompt, prepend)
+        if prepend:
+            tokens = without_second_bos(tokens, tokenizer.bos_token_id)
         if len(tokens) > self.context_length:
             raise DataError(
                 f"{len(tokens)} tokens; {self.name} takes {self.context_length} at most"
@@ -147,22 +179,27 @@ class NodeModel:
 
     def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
         """Tokens of an answer on the CPU, nothing prepended."""
-        return self._tokens(answer, prepend_bos=False)
+        return self._tokens(answer, False)
 
-    def _tokens(self, text: str, **options: Any) -> Tensor:
-        if self.tl.tokenizer is None:
-            raise ModelError(
-                f"{self.name} has no tokenizer; give it one, or use PairDataset.from_tokens"
-            )
-        if not has_bos(self.tl.tokenizer):
-            options["prepend_bos"] = False
+    def _tokens(self, text: str, prepend_bos: bool) -> Tensor:
+        self._tokenizer()
         with one_at_a_time(self.tl):
             # A HookedTransformer changes its default while it tokenises.
             default = self.tl.cfg.default_prepend_bos
             try:
-                return self.tl.to_tokens(text, truncate=False, **options)[0].cpu()
+                return self.tl.to_tokens(text, truncate=False, prepend_bos=prepend_bos)[0].cpu()
             finally:
                 self.tl.cfg.default_prepend_bos = default
+
+    def _tokenizer(self) -> Any:
+        if self.tl.tokenizer is None:
+            raise ModelError(
+                f"{self.name} has no tokenizer; give it one, or use PairDataset.from_tokens"
+            )
+        return self.tl.tokenizer
+
+    def _bos_to_prepend(self) -> int:
+        return bos_to_prepend(self._tokenizer(), self.vocabulary_size)
 
     def last_logits(
         self,
@@ -280,7 +317,8 @@ class NodeModel:
         return check_model(self, reference)
 
     def __repr__(self) -> str:
-        return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device})"
+        bos = "" if self.prepend_bos is None else f", prepend_bos={self.prepend_bos}"
+        return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device}{bos})"
 
 
 def check_node_model(model: object) -> None:

@@ -34,6 +34,7 @@ from dfa_tl.settings import (
     check_names,
     check_number,
     check_seed,
+    check_switch,
     check_whole,
     choices,
     listed,
@@ -147,6 +148,8 @@ class StudyConfig:
         level: Confidence level of the intervals.
         resamples: Of the bootstrap.
         dtype: Precision of the models' weights: `float32`, `bfloat16` or `float16`.
+        prepend_bos: Whether prompts of all models begin with a BOS, as `load_model` takes it; None
+            for the default of each model and task.
         device: Where models are loaded; None for a GPU when there is one. It is no part of what
             identifies a result.
 
@@ -183,6 +186,7 @@ class StudyConfig:
     level: float = 0.95
     resamples: int = 1000
     dtype: str = "float32"
+    prepend_bos: bool | None = None
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -205,6 +209,7 @@ class StudyConfig:
         check_number("penalty", self.penalty, above=0)
         check_number("level", self.level, above=0, below=1)
         check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        check_switch("prepend_bos", self.prepend_bos)
         if self.device is not None and not isinstance(self.device, str):
             raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")
         for method in (*self.methods, *self.worth_methods):

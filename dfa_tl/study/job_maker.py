@@ -34,9 +34,13 @@ class JobMaker:
     data_hashes: Mapping[str, Mapping[str, str]]
     code: str
 
-    def _model(self, role: str, name: str) -> dict[str, str]:
-        dtype = self.config.dtype
-        return {role: name, f"{role}_hash": self.hashes[name], f"{role}_dtype": dtype}
+    def _model(self, role: str, name: str) -> dict[str, Any]:
+        return {
+            role: name,
+            f"{role}_hash": self.hashes[name],
+            f"{role}_dtype": self.config.dtype,
+            f"{role}_prepend_bos": self.config.prepend_bos,
+        }
 
     def _data(self, split: str, *tasks: str) -> dict[str, Any]:
         outside = {t: self.data_hashes[t][split] for t in tasks if t in self.data_hashes}

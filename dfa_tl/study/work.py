@@ -77,8 +77,19 @@ def load(job: Job, store: Store) -> NodeScores | Alignment:
     return NodeScores.load(folder / "scores.safetensors")
 
 
+class _Identity(NamedTuple):
+    """What decides which model a job runs."""
+
+    name: str
+    hash: str
+    dtype: str
+    prepend_bos: bool | None
+    device: str | None
+
+
 @lru_cache(maxsize=MODELS_KEPT)
-def _loaded(name: str, expected: str, dtype: str, device: str | None) -> NodeModel:
+def _loaded(identity: _Identity) -> NodeModel:
+    name, expected, dtype, prepend_bos, device = identity
     kind, _, commit = expected.partition(" ")
     revision = commit if kind == "commit" else None
     if revision is None and model_hashes([name])[name] != expected:
@@ -86,23 +97,34 @@ def _loaded(name: str, expected: str, dtype: str, device: str | None) -> NodeMod
             f"{name!r} is no longer the model that the study was started with; start it again, or "
             "put its files back"
         )
-    return load_model(name, dtype=getattr(torch, dtype), device=device, revision=revision)
+    return load_model(
+        name,
+        dtype=getattr(torch, dtype),
+        device=device,
+        revision=revision,
+        prepend_bos=prepend_bos,
+    )
 
 
 def model_of(job: Job, role: str = "model") -> NodeModel:
     """The model that a job runs, loaded once per process."""
-    return _loaded(*_identity(job, role))
+    return _loaded(_identity(job, role))
 
 
-def _identity(job: Job, role: str) -> tuple[str, str, str, str | None]:
+def _identity(job: Job, role: str) -> _Identity:
     settings = job.settings
-    name, expected, dtype = (settings[f"{role}{part}"] for part in ("", "_hash", "_dtype"))
-    return name, expected, dtype, job.machine["device"]
+    return _Identity(
+        name=settings[role],
+        hash=settings[f"{role}_hash"],
+        dtype=settings[f"{role}_dtype"],
+        prepend_bos=settings[f"{role}_prepend_bos"],
+        device=job.machine["device"],
+    )
 
 
 @lru_cache(maxsize=128)
 def _tokens_of(
-    identity: tuple[str, str, str, str | None],
+    identity: _Identity,
     task: str,
     split: str,
     n: int,
@@ -116,7 +138,7 @@ def _tokens_of(
     Raises:
         DataError: the data have changed, or fewer than `n` pairs suit the model's tokenizer.
     """
-    model = _loaded(*identity)
+    model = _loaded(identity)
     pairs = sample(task, split, n, seed, expected).tokenize(model)
     if len(pairs) < n:
         raise DataError(

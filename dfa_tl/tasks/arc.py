@@ -10,7 +10,7 @@ import random
 
 from dfa_tl.tasks import choices
 from dfa_tl.tasks.generate import Allowed
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
 from dfa_tl.tasks.vocabulary import HABITAT, WEATHER, words_of
 
 HABITAT_QUESTION = "Where does a {animal} live ?"

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from dfa_tl.tasks.generate import Allowed
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
 from dfa_tl.tasks.vocabulary import MAX_OPERAND, NUMBERS
 
 WORDS = {"+", "-", "=", *NUMBERS}

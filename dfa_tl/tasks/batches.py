@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -148,6 +150,35 @@ class TokenPairs:
         """
         size = whole_number("batch_size", batch_size, 1)
         return list(self.lengths.argsort(stable=True).split(size))
+
+
+def whole_numbers_of(which: str, values: Any) -> Int[Tensor, "..."]:
+    """Whole numbers of any integer type, in a tensor, an array or lists, as int64 on the CPU.
+
+    Raises:
+        DataError: other values, or rows of unequal length; `which` is what the message calls them.
+    """
+    tensor = isinstance(values, Tensor)
+    try:
+        array = np.atleast_1d(values.detach().cpu().numpy() if tensor else np.asarray(values))
+    except (TypeError, ValueError) as error:  # a type that numpy lacks, or ragged rows
+        if tensor:
+            raise _not_whole(which, values.dtype) from error
+        raise DataError(
+            f"{which} cannot be read as whole numbers ({error}): rows must be equally long, padded "
+            "on the right, with their lengths given"
+        ) from error
+    if array.dtype.kind not in "iu" and array.size:
+        raise _not_whole(which, values.dtype if tensor else array.dtype)
+    if array.size and array.max() >= 2**63:
+        raise DataError(f"{which} has the number {array.max()}, which is no token id")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _not_whole(which: str, dtype: object) -> DataError:
+    return DataError(
+        f"{which} must be whole numbers (torch.long), got {dtype}: token ids are not rounded"
+    )
 
 
 def padded(pairs: Sequence[PairTokens], name: str) -> TokenPairs:

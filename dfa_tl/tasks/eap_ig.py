@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dfa_tl.errors import DataError
-from dfa_tl.tasks.tokenization import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair, token_id
 
 
 class EapIgBatch(NamedTuple):
@@ -47,7 +47,7 @@ def pairs_of_batches(batches: Iterable[Sequence[Any]]) -> tuple[PromptPair, ...]
                 if isinstance(prompts, str) or not all(isinstance(text, str) for text in prompts):
                     raise TypeError("prompts must be lists of strings")
             for text, counterfactual, label in zip(clean, corrupted, rows, strict=True):
-                right, wrong = (int(token) for token in label)
+                right, wrong = map(token_id, label)
                 pairs.append(PromptPair(text, counterfactual, right, wrong))
         except (TypeError, ValueError) as error:
             raise DataError(

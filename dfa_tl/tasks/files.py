@@ -18,6 +18,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +27,7 @@ import pandas as pd
 from dfa_tl.errors import ConfigError, DataError, FileFormatError
 from dfa_tl.files import without_doubles
 from dfa_tl.tasks.pairs import OnInvalid, PairDataset
-from dfa_tl.tasks.tokenization import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair, token_id, valid_text
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "clean": ("clean",),
@@ -252,20 +253,23 @@ def _text(cell: Any) -> str:
             f"is not text but {type(cell).__name__} (token ids belong in columns named "
             f"{' and '.join(TOKEN_IDS)})"
         )
-    return cell
+    return valid_text(cell)
 
 
 def _token_id(cell: Any) -> int:
     if _missing(cell):
         raise ValueError("is empty")
-    digits = isinstance(cell, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", cell)
-    whole = False
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
-        # Compared before it is made a float: there may be none of such a size.
-        whole = 0 <= cell < 2**63 and float(cell).is_integer()
-    if not (digits or whole):
+    found = -1
+    with suppress(ValueError):
+        if isinstance(cell, str):
+            found = int(cell) if re.fullmatch(r"\s*[0-9]{1,18}\s*", cell) else -1
+        elif isinstance(cell, float):  # what pandas makes of whole numbers where cells are empty
+            found = int(cell) if cell.is_integer() else -1
+        else:
+            found = token_id(cell)
+    if not 0 <= found < 2**63:
         raise ValueError("is not a token id (a whole number from 0)")
-    return int(cell)
+    return found
 
 
 def _missing(cell: Any) -> bool:

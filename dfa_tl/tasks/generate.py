@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from dfa_tl.errors import ConfigError, DataError
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
 
 ATTEMPTS_PER_PAIR = 200
 SPLITS = ("train", "validation", "test")

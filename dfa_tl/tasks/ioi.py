@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from dfa_tl.tasks.generate import Allowed
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
 from dfa_tl.tasks.vocabulary import NAMES, OBJECTS, PLACES, words_of
 
 TEMPLATES = (

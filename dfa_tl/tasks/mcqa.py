@@ -6,7 +6,7 @@ import random
 
 from dfa_tl.tasks import choices
 from dfa_tl.tasks.generate import Allowed
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
 from dfa_tl.tasks.vocabulary import COLORS, OBJECTS, words_of
 
 TEMPLATE = "The {object} is {color} . What color is the {object} ?"

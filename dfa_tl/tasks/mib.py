@@ -10,7 +10,11 @@
 The answer token is the first token of the answer. Pairing and filters are those of the benchmark's
 circuit track (Mueller et al. 2025, arXiv 2504.13151, `HFEAPDataset`). Two more kinds of pairs are
 left out here: prompts of unequal token length, which no method of this package can compare, and
-answers whose first tokens are equal, whose metric is always 0. What depends on a tokenizer is
+answers whose first tokens are equal, whose metric is always 0.
+
+Every prompt begins with a BOS, as the benchmark's do (`to_tokens(prepend_bos=True)`): also for models
+that use none by default (Pythia), and as the token that TransformerLens puts there where a tokenizer
+has none (Qwen-2.5: its EOS). A model that was loaded with `prepend_bos=False` gets no BOS. What depends on a tokenizer is
 decided when the pairs are tokenised, for each model by itself; `PairDataset.report` lists it.
 """  # noqa: E501
 
@@ -24,7 +28,8 @@ from typing import Any
 
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.tasks.pairs import PairDataset
-from dfa_tl.tasks.tokenization import AnswerRule, PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair, valid_text
+from dfa_tl.tasks.tokenization import AnswerRule
 
 Row = Mapping[str, Any]
 
@@ -49,22 +54,26 @@ class MibTask:
 
 
 def _ioi(row: Row) -> PromptPair:
-    names = row["metadata"]
-    return PromptPair(
-        clean=row["prompt"],
-        corrupt=row["s2_io_flip_counterfactual"]["prompt"],
-        answer=f" {names['indirect_object']}",
-        wrong_answer=f" {names['subject']}",
-        as_long=(f" {names['random_c']}",),
+    answer, wrong_answer, third = (
+        f" {valid_text(row['metadata'][name])}"
+        for name in ("indirect_object", "subject", "random_c")
     )
+    corrupt = row["s2_io_flip_counterfactual"]["prompt"]
+    return PromptPair(row["prompt"], corrupt, answer, wrong_answer, as_long=(third,))
 
 
 def _choice(row: Row) -> PromptPair:
     def label(of: Row) -> str:
-        return str(of["choices"]["label"][of["answerKey"]])
+        return valid_text(of["choices"]["label"][of["answerKey"]])
 
     other = row["symbol_counterfactual"]
     return PromptPair(row["prompt"], other["prompt"], label(row), label(other))
+
+
+def _number(row: Row) -> str:
+    if not isinstance(row["label"], (str, int)):
+        raise TypeError(f"the label must be a number, not {row['label']!r}")
+    return str(row["label"])
 
 
 def _arithmetic(operator: str) -> Callable[[Row], PromptPair | None]:
@@ -72,7 +81,7 @@ def _arithmetic(operator: str) -> Callable[[Row], PromptPair | None]:
         other = row["random_counterfactual"]
         if row["operator"] != operator or other is None or other["prompt"] is None:
             return None
-        return PromptPair(row["prompt"], other["prompt"], str(row["label"]), str(other["label"]))
+        return PromptPair(row["prompt"], other["prompt"], _number(row), _number(other))
 
     return pair
 
@@ -128,7 +137,7 @@ def load_mib(
     for number, row in enumerate(table.select_columns(list(task.columns))):
         try:
             pairs.append(task.pair(row))
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise DataError(
                 f"{origin}, split {split!r}, row {number} (from 0) is not a row of {name}: "
                 f"{type(error).__name__} {error}"
@@ -147,6 +156,7 @@ def load_mib(
         name=name,
         on_invalid="drop",
         answer_rule=task.answer_rule,
+        prepend_bos=True,
         limit=n,
         left_out=(f"{n_out} rows without counterfactual or of another operator",) if n_out else (),
     )

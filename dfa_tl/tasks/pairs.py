@@ -6,22 +6,25 @@ How a pair becomes tokens is in `dfa_tl.tasks.tokenization`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args, overload
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Integer
 from torch import Tensor
 
+from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, DataError
-from dfa_tl.settings import whole_number
-from dfa_tl.tasks.batches import TokenPairs, padded
+from dfa_tl.settings import check_switch, whole_number
+from dfa_tl.tasks.batches import TokenPairs, padded, whole_numbers_of
 from dfa_tl.tasks.eap_ig import EapIgBatch, pairs_of_batches
+from dfa_tl.tasks.prompt_pair import PromptPair, token_id
 from dfa_tl.tasks.tokenization import (
     AnswerRule,
     Dropped,
-    PromptPair,
+    PairTokens,
     Sorted,
     Tokenizer,
     sort_pairs,
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OnInvalid = Literal["raise", "drop"]
-_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class PairDataset:
         answer_rule: How an answer becomes a token; see `dfa_tl.tasks.tokenization`.
         limit: Use only the first so many pairs that a model's tokenizer leaves usable.
         left_out: What the source holds and `pairs` does not, in words, for the report.
+        prepend_bos: Whether prompts begin with a BOS, for models that were loaded without a word
+            on it: None as the model does by default, True with one (the benchmark's tasks), False
+            without. What `load_model(prepend_bos=...)` says goes before.
+
+    Raises:
+        ConfigError: a setting that makes no sense.
+        DataError: something among the pairs that is no `PromptPair`; the message names it.
 
     Example:
         >>> pair = PromptPair("16 + 14 =", "3 + 11 =", answer=" 30", wrong_answer=" 14")
@@ -65,9 +74,11 @@ class PairDataset:
     answer_rule: AnswerRule = "one-token"
     limit: int | None = None
     left_out: tuple[str, ...] = ()
+    prepend_bos: bool | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pairs", tuple(self.pairs))
+        object.__setattr__(self, "pairs", _checked(self.pairs))
+        check_switch("prepend_bos", self.prepend_bos)
         for setting, allowed in (("on_invalid", OnInvalid), ("answer_rule", AnswerRule)):
             if getattr(self, setting) not in get_args(allowed):
                 choices = " or ".join(map(repr, get_args(allowed)))
@@ -78,13 +89,15 @@ class PairDataset:
     @classmethod
     def from_tokens(
         cls,
-        clean: Int[Tensor, "pair pos"],
-        corrupt: Int[Tensor, "pair pos"],
-        answers: Int[Tensor, "pair 2"],
-        lengths: Int[Tensor, " pair"] | None = None,
+        clean: Integer[Tensor | np.ndarray, "pair pos"] | Sequence[Sequence[int]],
+        corrupt: Integer[Tensor | np.ndarray, "pair pos"] | Sequence[Sequence[int]],
+        answers: Integer[Tensor | np.ndarray, "pair 2"] | Sequence[Sequence[int]],
+        lengths: Integer[Tensor | np.ndarray, " pair"] | Sequence[int] | None = None,
         name: str = "tokens",
     ) -> PairDataset:
         """Pairs given as tokens, used exactly as they are: nothing is prepended.
+
+        Tensors, numpy arrays or lists, of any integer type.
 
         Args:
             clean, corrupt: Token ids, padded on the right to a common width.
@@ -93,25 +106,23 @@ class PairDataset:
             name: The task.
 
         Raises:
-            DataError: no pairs; tensors that are not of whole numbers, or whose shapes or values do
-                not fit together. What a model cannot take is refused when it is to run.
+            DataError: no pairs; values that are not whole numbers, or rows, shapes or values that
+                do not fit together. What a model cannot take is refused when it is to run.
         """
+        given = {"clean": clean, "corrupt": corrupt, "answers": answers}
+        whole = {which: whole_numbers_of(which, values) for which, values in given.items()}
         if lengths is None:
-            width = clean.shape[-1] if clean.dim() else 0
-            lengths = clean.new_full(clean.shape[:1], width, dtype=torch.long)
-        given = {"clean": clean, "corrupt": corrupt, "lengths": lengths, "answers": answers}
-        for which, tensor in given.items():
-            if tensor.dtype not in _WHOLE:
-                raise DataError(
-                    f"{which} must be whole numbers (torch.long), got {tensor.dtype}: token ids "
-                    "are not rounded"
-                )
-        whole = {which: tensor.detach().cpu().long() for which, tensor in given.items()}
+            n, width = whole["clean"].shape[:1], whole["clean"].shape[-1:]
+            whole["lengths"] = torch.full(n, width[0] if width else 0, device="cpu")
+        else:
+            whole["lengths"] = whole_numbers_of("lengths", lengths)
         return cls(pairs=(), name=name, tokens=TokenPairs(**whole, name=name))
 
     @classmethod
     def from_eap_ig(cls, batches: Iterable[Sequence[Any]], name: str = "pairs") -> PairDataset:
         """Pairs from an EAP-IG dataloader; see `dfa_tl.tasks.eap_ig`.
+
+        Prompts begin with a BOS, as EAP-IG's always do (`prepend_bos=True`).
 
         Args:
             batches: Batches of clean prompts, corrupted prompts and `[correct, incorrect]` token
@@ -121,7 +132,7 @@ class PairDataset:
         Raises:
             DataError: a batch of another form; the message says which.
         """
-        return cls(pairs_of_batches(batches), name=name)
+        return cls(pairs_of_batches(batches), name=name, prepend_bos=True)
 
     def to_eap_ig(self, tokenizer: Tokenizer, batch_size: int = 16) -> list[EapIgBatch]:
         """The usable pairs as the batches that EAP-IG code loops over, in their order.
@@ -155,9 +166,25 @@ class PairDataset:
             return len(self.tokens)
         return len(self.pairs) if self.limit is None else min(self.limit, len(self.pairs))
 
-    def __getitem__(self, rows: slice) -> PairDataset:
+    @overload
+    def __getitem__(self, rows: SupportsIndex) -> PromptPair | PairTokens: ...
+
+    @overload
+    def __getitem__(self, rows: slice) -> PairDataset: ...
+
+    def __getitem__(self, rows: SupportsIndex | slice) -> PromptPair | PairTokens | PairDataset:
+        """A pair by its number, from the end if negative, or some pairs as a data set.
+
+        A pair of `from_tokens` is a `PairTokens`: `clean` and `corrupt` without padding, and
+        `answers`. A data set with a `limit` has the first so many pairs of its source, not knowing
+        which of them a model's tokenizer leaves usable.
+
+        Raises:
+            IndexError: there is no pair of that number.
+            ConfigError: neither a whole number nor a slice, or a slice that a `limit` rules out.
+        """
         if not isinstance(rows, slice):
-            raise ConfigError("a data set is cut with a slice, data[:10]; pairs are in data.pairs")
+            return self._pair(rows)
         if self.limit is not None:
             start, stop, step = rows.indices(len(self))
             if start != 0 or step != 1:
@@ -173,14 +200,30 @@ class PairDataset:
         cut = TokenPairs(t.clean[rows], t.corrupt[rows], t.lengths[rows], t.answers[rows], t.name)
         return replace(self, tokens=cut)
 
+    def _pair(self, number: SupportsIndex) -> PromptPair | PairTokens:
+        try:
+            index = range(len(self))[token_id(number)]
+        except ValueError as error:
+            raise ConfigError(
+                f"data[{shown(number)}]: give the number of a pair, data[0], or a slice, data[:10]"
+            ) from error
+        except IndexError as error:
+            raise IndexError(f"no pair {number}: {self.name!r} has {len(self)} pairs") from error
+        if self.tokens is None:
+            return self.pairs[index]
+        t, length = self.tokens, int(self.tokens.lengths[index])
+        return PairTokens(t.clean[index, :length], t.corrupt[index, :length], t.answers[index])
+
     def tokenize(self, tokenizer: Tokenizer) -> TokenPairs:
         """The pairs as tokens of one model, each checked.
 
         Raises:
             DataError: no pairs; or (with `on_invalid="raise"`) pairs of unequal token length,
                 with an answer that is not one token, with an empty prompt, with words unknown
-                to the tokenizer, or with equal answers: the message lists them; or tokens that
-                the model does not know, or more of them than it takes.
+                to the tokenizer, with tokens beyond the model's embedding, or with equal answers:
+                the message lists them; or tokens that the model does not know, or more of them
+                than it takes.
+            ModelError: a BOS is to be prepended, and the tokenizer has none to prepend.
         """
         if self.tokens is not None:
             self.tokens.check_fits(tokenizer.vocabulary_size, tokenizer.context_length)
@@ -200,7 +243,7 @@ class PairDataset:
 
     def sorted_for(self, tokenizer: Tokenizer) -> Sorted:
         """Which pairs a model's tokenizer leaves usable, and which it does not, and why."""
-        return sort_pairs(self.pairs, tokenizer, self.answer_rule, self.limit)
+        return sort_pairs(self.pairs, tokenizer, self.answer_rule, self.limit, self.prepend_bos)
 
     def _usable(self, tokenizer: Tokenizer) -> Sorted:
         """The same; raises or logs what `on_invalid` asks for."""
@@ -230,6 +273,17 @@ class PairDataset:
 
     def __repr__(self) -> str:
         return f"PairDataset({self.name!r}, {len(self)} pairs)"
+
+
+def _checked(pairs: Iterable[PromptPair]) -> tuple[PromptPair, ...]:
+    what = "expected PromptPair(clean, corrupt, answer, wrong_answer), or several of them in a list"
+    if isinstance(pairs, (str, Mapping)) or not isinstance(pairs, Iterable):
+        raise DataError(f"pairs={shown(pairs)}: {what}")
+    found = tuple(pairs)
+    for number, pair in enumerate(found):
+        if not isinstance(pair, PromptPair):
+            raise DataError(f"pair {number} is a {type(pair).__name__}, {shown(pair)}: {what}")
+    return found
 
 
 def _listed(dropped: Sequence[Dropped]) -> str:

@@ -24,7 +24,8 @@ from dfa_tl import display
 from dfa_tl.tasks.batches import TokenPairs, padded
 from dfa_tl.tasks.metrics import logit_diff
 from dfa_tl.tasks.pairs import PairDataset
-from dfa_tl.tasks.tokenization import Dropped, PromptPair, Tokenizer
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.tokenization import Dropped, Tokenizer
 
 NEAR_CHANCE = 0.6
 SHOWN = 10

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dfa_tl.display import shortened
 from dfa_tl.errors import DataError
+from dfa_tl.tasks.prompt_pair import PromptPair
 
 AnswerRule = Literal["one-token", "first-token"]
 
@@ -28,8 +29,8 @@ AnswerRule = Literal["one-token", "first-token"]
 class Tokenizer(Protocol):
     """What pairs need of a model (a `NodeModel` is one)."""
 
-    def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
-        """Tokens of one prompt, with the model's default BOS."""
+    def prompt_tokens(self, prompt: str, prepend_bos: bool | None = None) -> Int[Tensor, " pos"]:
+        """Tokens of one prompt; `prepend_bos` is what its data set asks for."""
         ...
 
     def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
@@ -50,26 +51,6 @@ class Tokenizer(Protocol):
     def context_length(self) -> int:
         """How many tokens a prompt may have."""
         ...
-
-
-@dataclass(frozen=True)
-class PromptPair:
-    """A clean and a corrupt prompt of equal token length, the right and the wrong answer.
-
-    Answers are strings of exactly one token in the model's tokenizer, or token ids.
-
-    Attributes:
-        clean, corrupt: The prompts.
-        answer, wrong_answer: The answers to the clean prompt.
-        as_long: Other strings that must have as many tokens as the answers; only the answer rule
-            `first-token` looks at them.
-    """
-
-    clean: str
-    corrupt: str
-    answer: str | int
-    wrong_answer: str | int
-    as_long: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +88,11 @@ class Sorted(NamedTuple):
 
 
 def sort_pairs(
-    pairs: Sequence[PromptPair], tokenizer: Tokenizer, rule: AnswerRule, limit: int | None
+    pairs: Sequence[PromptPair],
+    tokenizer: Tokenizer,
+    rule: AnswerRule,
+    limit: int | None,
+    prepend_bos: bool | None = None,
 ) -> Sorted:
     """Tokenise pairs in order until `limit` usable ones are found."""
     found = Sorted({}, [])
@@ -115,20 +100,23 @@ def sort_pairs(
         if len(found.usable) == limit:
             break
         try:
-            found.usable[number] = _pair_tokens(pair, tokenizer, rule)
+            found.usable[number] = _pair_tokens(pair, tokenizer, rule, prepend_bos)
         except DataError as error:
             found.dropped.append(Dropped(number, pair, str(error)))
     return found
 
 
-def _pair_tokens(pair: PromptPair, tokenizer: Tokenizer, rule: AnswerRule) -> PairTokens:
+def _pair_tokens(
+    pair: PromptPair, tokenizer: Tokenizer, rule: AnswerRule, prepend_bos: bool | None
+) -> PairTokens:
     if rule == "first-token":
         _check_as_long(pair, tokenizer)
     prompts = []
     for which, text in (("clean", pair.clean), ("corrupt", pair.corrupt)):
         if not text.strip():
             raise DataError(f"the {which} prompt is empty")
-        tokens = tokenizer.prompt_tokens(text)
+        tokens = tokenizer.prompt_tokens(text, prepend_bos)
+        _check_embedded(f"the {which} prompt", tokens, tokenizer)
         if tokenizer.unknown_token is not None and bool((tokens == tokenizer.unknown_token).any()):
             raise DataError(f"the {which} prompt has words that the tokenizer does not know")
         prompts.append(tokens)
@@ -141,6 +129,18 @@ def _pair_tokens(pair: PromptPair, tokenizer: Tokenizer, rule: AnswerRule) -> Pa
             f"answer and wrong answer are the same token ({pair.answer!r}, {pair.wrong_answer!r})"
         )
     return PairTokens(clean, corrupt, torch.tensor(answers, device="cpu"))
+
+
+def _check_embedded(what: str, tokens: Int[Tensor, " pos"], tokenizer: Tokenizer) -> None:
+    """Raise `DataError` for tokens that the model's embedding has no row for."""
+    unembedded = tokens[tokens >= tokenizer.vocabulary_size].unique().tolist()
+    if unembedded:
+        some = ", ".join(map(str, unembedded[:5])) + (", .." if len(unembedded) > 5 else "")
+        raise DataError(
+            f"{what} has tokens ({some}) beyond the model's embedding, which has "
+            f"{tokenizer.vocabulary_size} rows: the tokenizer is larger than the model. Write the "
+            "pair without them, or enlarge the embedding (resize_token_embeddings)"
+        )
 
 
 def _check_as_long(pair: PromptPair, tokenizer: Tokenizer) -> None:
@@ -160,6 +160,7 @@ def _answer_token(answer: str | int, tokenizer: Tokenizer, rule: AnswerRule) -> 
             )
         return answer
     tokens = tokenizer.answer_tokens(answer)
+    _check_embedded(f"answer {answer!r}", tokens, tokenizer)
     if len(tokens) == 0 or (rule == "one-token" and len(tokens) > 1):
         digits = "; this tokenizer splits numbers" if answer.strip().isdigit() else ""
         raise DataError(
