@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import HubError
 
 CARD = "README.md"
@@ -63,6 +64,7 @@ class OnHub(ABC):
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         """A sentence that says what this is, and facts for the README."""
 
+    @checked_arguments
     def push_to_hub(
         self,
         repo_id: str,
@@ -106,6 +108,7 @@ class OnHub(ABC):
         return str(commit.commit_url)
 
     @classmethod
+    @checked_arguments
     def from_hub(
         cls: type[Saved], repo_id: str, *, revision: str | None = None, token: str | None = None
     ) -> Saved:

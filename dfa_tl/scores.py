@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl import display
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
 from dfa_tl.files import load_tensors, node_set, save_tensors
@@ -25,6 +26,7 @@ from dfa_tl.nodes import Node, NodeSet
 from dfa_tl.settings import whole_number
 
 
+@checked_arguments(skip=("values",))
 @dataclass(frozen=True, eq=False)
 class NodeScores(OnHub):
     """Scores of all nodes of one model; circuits keep the highest.
@@ -88,9 +90,11 @@ class NodeScores(OnHub):
     def __len__(self) -> int:
         return len(self.nodes)
 
+    @checked_arguments
     def __getitem__(self, node: Node | str) -> float:
         return float(self.values[self.nodes.index(node)])
 
+    @checked_arguments
     def top(self, n: int) -> list[Node]:
         """The `n` nodes with the highest (signed) scores, best first; ties in node order.
 
@@ -116,6 +120,7 @@ class NodeScores(OnHub):
             }
         )
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Write the scores and their provenance to a safetensors file.
 
@@ -133,6 +138,7 @@ class NodeScores(OnHub):
         save_tensors(path, "scores", {"values": self.values}, metadata)
 
     @classmethod
+    @checked_arguments
     def load(cls, path: str | Path) -> NodeScores:
         """Read scores. Raises `FileFormatError` when the file does not hold valid ones."""
         tensors, metadata = load_tensors(path, "scores")
@@ -149,6 +155,7 @@ class NodeScores(OnHub):
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} does not hold valid node scores: {error}") from error
 
+    @checked_arguments
     def to_mib(
         self,
         path: str | Path,
@@ -199,6 +206,7 @@ class NodeScores(OnHub):
         return file
 
     @classmethod
+    @checked_arguments
     def from_mib(cls, path: str | Path) -> NodeScores:
         """Read scores from the Mechanistic Interpretability Benchmark's files, at node level.
 
@@ -225,6 +233,7 @@ class NodeScores(OnHub):
             unscored=tuple(name for name, score in by_name if math.isnan(score)),
         )
 
+    @checked_arguments
     def to_transformer_lens(
         self, node: Callable[..., MadeNode], position: int = 0
     ) -> dict[MadeNode, float]:
@@ -241,6 +250,7 @@ class NodeScores(OnHub):
         return transformer_lens.at_position(sums, node, position)
 
     @classmethod
+    @checked_arguments
     def from_transformer_lens(
         cls, result: Any, *, provenance: Mapping[str, Any] | None = None
     ) -> NodeScores:

@@ -11,6 +11,7 @@ PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
     ("errors", "display", "model_names"),
+    ("arguments",),
     ("nodes", "settings"),
     ("files",),
     ("formats", "hub"),

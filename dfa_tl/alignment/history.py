@@ -8,7 +8,10 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments
 
+
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class AlignmentHistory:
     """What happened at each training step.

@@ -12,29 +12,20 @@ from threading import RLock
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
-from dfa_tl.cli.app import (
-    EXIT_FAILED_JOBS,
-    Quiet,
-    Settings,
-    command,
-    no_loading_bars,
-    read_settings,
-)
+import dfa_tl
+from dfa_tl.cli.app import EXIT_FAILED_JOBS, Quiet, Settings, read_settings
 from dfa_tl.cli.output import check_folder
 from dfa_tl.errors import ConfigError
-from dfa_tl.study.config import RELATIONS, StudyConfig
-from dfa_tl.study.results import StudyResults
-from dfa_tl.study.run import run_study
 
 
-@command
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file with the settings of the study.")],
     out: Annotated[Path, typer.Option(help="Folder of the study; run again to resume.")],
     settings: Settings = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for this one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that share the work; 0 does it in this one.")
+    ] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Run a study, or what is missing of it, and write its tables.
@@ -44,10 +35,10 @@ def study(
       dfa-tl study study.yaml --out runs/llama --workers 2 --set "seeds=[0, 1, 2]"
       dfa-tl study study.yaml --out runs/slow --set variants.default.learning_rate=1e-3
     """
-    described = StudyConfig.from_dict(_nested(read_settings(config, settings)))
+    described = dfa_tl.StudyConfig.from_dict(_nested(read_settings(config, settings)))
     check_folder(out)
-    with _pool(workers, quiet) if workers else nullcontext() as executor:
-        results = run_study(described, out, executor, progress=not quiet)
+    with _pool(workers) if workers else nullcontext() as executor:
+        results = dfa_tl.run_study(described, out, executor, progress=not quiet)
     left = len(results.missing)
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
     typer.echo(f"{n_jobs - left} of {n_jobs} jobs done, {len(results.failures)} failed")
@@ -63,6 +54,8 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     What a study has by default is kept beside them. A name may have points of its own: a variant's
     stands before the last one.
     """
+    from dfa_tl.study.config import RELATIONS
+
     defaults: dict[str, dict[str, Any]] = {"variants": {"default": {}}, "relations": RELATIONS}
     nested = {name: value for name, value in settings.items() if not _dotted(name, defaults)}
     for name, value in settings.items():
@@ -92,10 +85,10 @@ def _entries(name: str, value: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _pool(workers: int, quiet: bool) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that end with this one, without a word, on Ctrl-C: what they have done is kept."""
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (quiet,)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker) as pool:
         try:
             yield pool
         except KeyboardInterrupt:
@@ -104,19 +97,25 @@ def _pool(workers: int, quiet: bool) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _start_worker(quiet: bool) -> None:
+def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Bars of one process need no lock between processes, which would be left behind by its end.
+    from tqdm import tqdm
+
     tqdm.set_lock(RLock())
-    if quiet:
-        no_loading_bars()
 
 
-@command
 def tables(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the files.")] = None,
-    show: Annotated[str | None, typer.Option(help="Print this table instead.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the files.  [default: tables/ in the study's]", show_default=False
+        ),
+    ] = None,
+    show: Annotated[
+        str | None, typer.Option(help="Print this table instead of writing any.")
+    ] = None,
 ) -> None:
     """Write the tables of a study as .csv, .md and .tex, or print one.
 
@@ -127,7 +126,7 @@ def tables(
     place = out or folder / "tables"
     if show is None:
         check_folder(place)
-    results = StudyResults.load(folder)
+    results = dfa_tl.StudyResults.load(folder)
     if left := len(results.missing):
         typer.echo(
             f"{left} jobs of this study are not done; its tables are of the others", err=True

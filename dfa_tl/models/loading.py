@@ -17,6 +17,7 @@ from transformer_lens.model_bridge.sources.transformers import (
 )
 from transformers import AutoConfig
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
 from dfa_tl.model_names import SHORT_NAMES
 from dfa_tl.models.folder import check_folder
@@ -30,6 +31,14 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 BUNDLED = ("toy-small", "toy-large")
 
 
+@checked_arguments(
+    skip=(
+        "model",
+        "device",
+        "dtype",
+        "device_map",
+    )
+)
 def load_model(
     model: str | Path | nn.Module | NodeModel,
     *,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.wrapper import NodeModel
@@ -23,6 +24,7 @@ from dfa_tl.nodes import Node
 from dfa_tl.tasks.pairs import PairDataset, PromptPair
 
 
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class AttentionPatterns:
     """Attention patterns of some heads on one pair, float32 on the CPU.
@@ -54,6 +56,7 @@ def pattern_site(layer: int) -> str:
 
 
 @torch.no_grad()
+@checked_arguments
 def attention_patterns(
     model: NodeModel, pair: PromptPair, nodes: Iterable[Node | str]
 ) -> AttentionPatterns:

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dfa_tl.errors import ConfigError, DataError, ModelError
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.guard import one_at_a_time, unchanged
 from dfa_tl.models.state import remove_hook
 from dfa_tl.models.supported import hook_points_of, nodes_of
@@ -105,12 +106,14 @@ class NodeModel:
         """How many tokens the model takes."""
         return int(self.tl.cfg.n_ctx)
 
+    @checked_arguments
     def token_texts(self, tokens: Int[Tensor, " pos"]) -> list[str]:
         """Each token as text; as its number where the model has no tokenizer."""
         if self.tl.tokenizer is None:
             return [str(int(token)) for token in tokens]
         return [self.tl.tokenizer.decode([int(token)]) for token in tokens]
 
+    @checked_arguments
     def hook_point(self, site: str) -> Any:
         """The TransformerLens hook point called `site`.
 
@@ -128,6 +131,7 @@ class NodeModel:
         """Eval mode, frozen parameters, one thread at a time; see `dfa_tl.models.guard`."""
         return unchanged(self.tl)
 
+    @checked_arguments
     def prompt_tokens(self, prompt: str) -> Int[Tensor, " pos"]:
         """Tokens of one prompt on the CPU, with the model's default BOS.
 
@@ -145,6 +149,7 @@ class NodeModel:
             )
         return tokens
 
+    @checked_arguments
     def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
         """Tokens of an answer on the CPU, nothing prepended."""
         return self._tokens(answer, prepend_bos=False)
@@ -164,6 +169,7 @@ class NodeModel:
             finally:
                 self.tl.cfg.default_prepend_bos = default
 
+    @checked_arguments
     def last_logits(
         self,
         tokens: Int[Tensor, "batch pos"],
@@ -257,6 +263,7 @@ class NodeModel:
         finally:
             handle.remove()
 
+    @checked_arguments
     def check(self, reference: nn.Module | str | Path | None = None) -> ModelCheck:
         """Check that the hooked model is the model, and that its nodes are all that it adds up.
 
@@ -281,15 +288,6 @@ class NodeModel:
 
     def __repr__(self) -> str:
         return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device})"
-
-
-def check_node_model(model: object) -> None:
-    """Raise `ConfigError` for what is not a `NodeModel`, such as a bare TransformerLens model."""
-    if not isinstance(model, NodeModel):
-        raise ConfigError(
-            f"expected a NodeModel, got a {type(model).__name__}: load_model(...) makes one of a "
-            "name, of a folder, and of a live TransformerLens model"
-        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.attribute import METHODS, check_goes_with
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
@@ -255,6 +256,7 @@ class StudyConfig:
         }
 
     @classmethod
+    @checked_arguments
     def from_dict(cls, settings: Mapping[str, Any]) -> StudyConfig:
         """The study with these settings; `ConfigError` names those that are unknown."""
         check_names(settings, cls, "a study")
@@ -263,6 +265,7 @@ class StudyConfig:
         return cls(**{name: _read(name, value) for name, value in settings.items()})
 
     @classmethod
+    @checked_arguments
     def from_yaml(cls, path: str | Path) -> StudyConfig:
         """The study that a YAML file describes.
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from dfa_tl import display
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.hub import OnHub
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 STUDY_FILE = "study.json"
 
 
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class StudyResults(OnHub):
     """Results of a study.
@@ -93,6 +95,7 @@ class StudyResults(OnHub):
         return display.block(title, self._facts, self.leaderboard()._repr_html_())
 
     @classmethod
+    @checked_arguments
     def load(cls, folder: str | Path) -> StudyResults:
         """The results of the study that was last run in a folder.
 
@@ -111,6 +114,7 @@ class StudyResults(OnHub):
                     found.setdefault(package, {})[version] = None
         return {package: ", ".join(versions) for package, versions in found.items()}
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Copy the study to a new or empty folder: settings, valid results, and their tables.
 
@@ -172,6 +176,7 @@ class StudyResults(OnHub):
         """The tidy table. Intervals are over test pairs; costs are passes of one pair."""
         return self._frame.copy()
 
+    @checked_arguments
     def headline(self, view: View | None = None) -> pd.DataFrame:
         """The rows of the first protocol, ranking, metric and grid.
 
@@ -184,6 +189,7 @@ class StudyResults(OnHub):
             rows = rows[rows[column] == value]
         return rows.reset_index(drop=True)
 
+    @checked_arguments
     def manifest(self, job: Job) -> dict[str, Any] | None:
         """What is on record of a job: `seconds`, passes, checksums; None where it is not done."""
         return self._store.manifest(job)
@@ -203,6 +209,7 @@ class StudyResults(OnHub):
                 return job
         raise ConfigError(f"no measured circuits of {wanted} in {self.folder}")
 
+    @checked_arguments
     def curves(
         self,
         pair: str,
@@ -231,6 +238,7 @@ class StudyResults(OnHub):
         saved = self._curves[job.key]
         return {label: cut(by[chosen], ks) for label, by in saved.items() if chosen in by}
 
+    @checked_arguments
     def scores(self, pair: str, task: str, method: str, seed: int = 0) -> dict[str, NodeScores]:
         """The score vectors of one test task, named as in `curves`."""
         job = self._job(pair, task, method, seed)
@@ -242,11 +250,13 @@ class StudyResults(OnHub):
             for circuit in job.circuits
         }
 
+    @checked_arguments
     def source_scores(self, pair: str, task: str, method: str, seed: int = 0) -> NodeScores:
         """The source model's scores of a task, which the regimes carry over."""
         found: Any = load(self._carried(pair, task, method, seed).needs["scores"], self._store)
         return found
 
+    @checked_arguments
     def alignment(
         self, pair: str, task: str, method: str, seed: int = 0, *, regime: str = "zero-shot"
     ) -> Alignment | AlignmentChain:
@@ -302,6 +312,7 @@ class StudyResults(OnHub):
         """Structure kept by each circuit, mean over tasks and seeds."""
         return tables.structure(self)
 
+    @checked_arguments
     def source_effect(
         self,
         against: str = "uniform_s",
@@ -321,18 +332,22 @@ class StudyResults(OnHub):
         """
         return effects(self, against, regime, view)
 
+    @checked_arguments
     def overall(self, regime: str = "zero-shot", *, view: View | None = None) -> Table:
         """A regime minus gold and minus every control, averaged over tasks."""
         return overall(self, regime, view)
 
+    @checked_arguments
     def effect_by_way(self, regime: str = "zero-shot") -> Table:
         """A regime minus uniform s under every protocol, ranking, metric and grid."""
         return effect_by_way(self, regime)
 
+    @checked_arguments
     def unbounded_tasks(self, pair: str) -> set[str]:
         """Tasks whose clean and corrupt metric cannot be told apart on their test pairs."""
         return unbounded_tasks(self, pair)
 
+    @checked_arguments
     def worth(self, regime: str = "zero-shot") -> Table:
         """How many target pairs direct attribution needs to reach a regime's CPR."""
         return worth(self, regime)
@@ -349,12 +364,14 @@ class StudyResults(OnHub):
                 found[name] = table
         return found
 
+    @checked_arguments
     def write_tables(self, folder: str | Path) -> list[Path]:
         """Write every table as .csv, .md and .tex, and the tidy table as `results.csv`."""
         out = Path(folder)
         written = [path for name, table in self.tables().items() for path in table.write(out, name)]
         return [*written, write_frame(self.frame(), out / "results.csv")]
 
+    @checked_arguments
     def report(
         self, path: str | Path, *, attention: Mapping[str, AttentionPatterns] | None = None
     ) -> Path:

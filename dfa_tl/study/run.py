@@ -34,6 +34,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.data import data_hashes
@@ -91,6 +92,7 @@ def run_group(
     return GroupReport(tuple(failures.values()))
 
 
+@checked_arguments
 def run_study(
     config: StudyConfig, out_dir: str | Path, executor: Any = None, progress: bool = True
 ) -> StudyResults:

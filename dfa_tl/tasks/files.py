@@ -23,6 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DataError, FileFormatError
 from dfa_tl.files import without_doubles
 from dfa_tl.tasks.pairs import OnInvalid, PairDataset
@@ -47,6 +48,7 @@ class Table(Protocol):
         ...
 
 
+@checked_arguments
 def read_pairs(
     source: str | Path | pd.DataFrame | Table,
     *,

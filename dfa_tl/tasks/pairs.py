@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs, padded
@@ -36,6 +37,7 @@ OnInvalid = Literal["raise", "drop"]
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
+@checked_arguments(skip=("pairs",))
 @dataclass(frozen=True)
 class PairDataset:
     """Named prompt pairs.
@@ -76,6 +78,7 @@ class PairDataset:
             raise ConfigError(f"limit={self.limit}: ask for at least one pair")
 
     @classmethod
+    @checked_arguments
     def from_tokens(
         cls,
         clean: Int[Tensor, "pair pos"],
@@ -110,6 +113,7 @@ class PairDataset:
         return cls(pairs=(), name=name, tokens=TokenPairs(**whole, name=name))
 
     @classmethod
+    @checked_arguments
     def from_eap_ig(cls, batches: Iterable[Sequence[Any]], name: str = "pairs") -> PairDataset:
         """Pairs from an EAP-IG dataloader; see `dfa_tl.tasks.eap_ig`.
 
@@ -123,6 +127,7 @@ class PairDataset:
         """
         return cls(pairs_of_batches(batches), name=name)
 
+    @checked_arguments
     def to_eap_ig(self, tokenizer: Tokenizer, batch_size: int = 16) -> list[EapIgBatch]:
         """The usable pairs as the batches that EAP-IG code loops over, in their order.
 
@@ -173,6 +178,7 @@ class PairDataset:
         cut = TokenPairs(t.clean[rows], t.corrupt[rows], t.lengths[rows], t.answers[rows], t.name)
         return replace(self, tokens=cut)
 
+    @checked_arguments
     def tokenize(self, tokenizer: Tokenizer) -> TokenPairs:
         """The pairs as tokens of one model, each checked.
 
@@ -187,6 +193,7 @@ class PairDataset:
             return self.tokens
         return padded(list(self._usable(tokenizer).usable.values()), self.name)
 
+    @checked_arguments(skip=("model",))
     def report(self, model: Runner, *, batch_size: int = 16) -> PairsReport:
         """What the pairs look like to a model, and whether it can do the task.
 
@@ -198,6 +205,7 @@ class PairDataset:
 
         return report(self, model, batch_size)
 
+    @checked_arguments
     def sorted_for(self, tokenizer: Tokenizer) -> Sorted:
         """Which pairs a model's tokenizer leaves usable, and which it does not, and why."""
         return sort_pairs(self.pairs, tokenizer, self.answer_rule, self.limit)

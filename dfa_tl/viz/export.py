@@ -8,6 +8,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.files import write_aside
 
@@ -18,6 +19,7 @@ class ExportError(DFAError, RuntimeError):
     """What makes images is not installed."""
 
 
+@checked_arguments
 def save_figure(
     figure: go.Figure,
     path: str | Path,
