@@ -172,7 +172,7 @@ def _fits_class(value: Any, kind: Any) -> bool:
     array = getattr(kind, "array_type", None)  # jaxtyping's annotations
     if array is not None:
         return isinstance(value, array)
-    if not isinstance(kind, type):  # Any, a type variable
+    if kind is Any or not isinstance(kind, type):  # the latter: type variables
         return True
     if getattr(kind, "_is_protocol", False):  # a class has the members, too, but as functions
         return not isinstance(value, type) and isinstance(value, kind)

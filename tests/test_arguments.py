@@ -443,7 +443,7 @@ def test_swapped_arguments_are_refused(label, things, tmp_path, monkeypatch):
     call, right = bound(label, things), right_call(label, things)
     kinds = {name: annotation for name, (annotation, _) in signature_of(label).items()}
     names = list(right)
-    for one, other in zip(names, names[1:], strict=False):
+    for one, other in pairwise(names):
         swapped = {**right, one: right[other], other: right[one]}
         if all(is_bearable(swapped[name], kinds[name], conf=TOWER) for name in (one, other)):
             continue
@@ -455,7 +455,7 @@ def test_swapped_arguments_are_refused(label, things, tmp_path, monkeypatch):
 def test_unknown_and_missing_names(label, things):
     call, right = bound(label, things), right_call(label, things)
     if label not in SETTINGS_OF_OTHERS:
-        with pytest.raises(TypeError, match="no argument 'nonsense'|unexpected keyword"):
+        with pytest.raises(TypeError, match=r"no argument 'nonsense'|unexpected keyword"):
             call(**right, nonsense=3)
     for name, (_, default) in signature_of(label).items():
         if default is inspect.Parameter.empty:

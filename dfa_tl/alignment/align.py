@@ -164,9 +164,9 @@ def train(
         n_steps = settings.epochs * len(batches)
         if n_steps < FEW_STEPS:
             warnings.warn(
-                f"training takes only {n_steps} steps ({len(batches)} batches of at most "
-                f"{settings.batch_size} pairs, {settings.epochs} epochs); below about {FEW_STEPS} "
-                "the result is much like the start. Use more pairs, or set epochs to "
+                f"training takes only {n_steps} steps ({sum(len(b) for _, b in batches)} pairs in "
+                f"batches of {settings.batch_size}, {settings.epochs} epochs); below about "
+                f"{FEW_STEPS} the result is much like the start. Use more pairs, or set epochs to "
                 f"{-(-FEW_STEPS // len(batches))} or more",
                 AlignmentWarning,
                 stacklevel=4,  # past the caller in this package and its check of arguments
