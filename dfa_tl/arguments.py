@@ -117,7 +117,11 @@ def _kinds(
         if name in ("self", "cls", *skip) or variadic or parameter.annotation is parameter.empty:
             continue
         annotation = parameter.annotation
-        kinds[name] = eval(annotation, names) if isinstance(annotation, str) else annotation
+        try:
+            kinds[name] = eval(annotation, names) if isinstance(annotation, str) else annotation
+        except NameError:  # imported to check types only: it is known by its name
+            if annotation.isidentifier():
+                kinds[name] = annotation
     return kinds
 
 
@@ -136,8 +140,12 @@ def _unbound(
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of the kind that an annotation names."""
+    if isinstance(kind, str):
+        return kind in (each.__name__ for each in type(value).__mro__)
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
+        if isinstance(value, str) and not value and Path in inner:
+            return False  # no path: it would stand for the folder that one is in
         return any(fits(value, each) for each in inner)
     if origin is Literal:
         return isinstance(value, str) and value in inner
@@ -207,7 +215,7 @@ def described(kind: Any) -> str:
         return "a function"
     if array := getattr(kind, "array_type", None):
         return f"a {array.__name__}"
-    name = getattr(kind, "__name__", str(kind))
+    name = getattr(kind, "__name__", str(kind))  # a str where only the name is known
     return _PHRASES.get(kind, f"{'an' if name[0] in 'AEIO' else 'a'} {name}")
 
 
@@ -232,7 +240,7 @@ def got(value: object) -> str:
 
 
 def _hint(kind: Any) -> str:
-    found = HINTS.get(getattr(kind, "__name__", ""))
+    found = HINTS.get(getattr(kind, "__name__", str(kind)))
     if found is None and get_args(kind):
         return next((hint for each in get_args(kind) if (hint := _hint(each))), "")
     return "" if found is None else f". To get it: {found}"

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl import display
-from dfa_tl.arguments import checked_arguments
+from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
 from dfa_tl.files import load_tensors, node_set, save_tensors
@@ -68,11 +68,12 @@ class NodeScores(OnHub):
 
     def __post_init__(self) -> None:
         with torch.inference_mode(False):  # the values may be used in training
-            values = torch.as_tensor(self.values, device="cpu").detach().float().clone()
+            values = as_floats("NodeScores(values=...)", self.values)
             without = sorted({self.nodes.index(name) for name in self.unscored})
         if values.shape != (len(self.nodes),):
             raise ScoresError(
-                f"expected one score for each of {self.nodes}, got shape {tuple(values.shape)}"
+                f"values: expected one score for each of {self.nodes}, got shape "
+                f"{tuple(values.shape)}"
             )
         values[without] = 0
         if not values.isfinite().all():
@@ -311,6 +312,15 @@ class NodeScores(OnHub):
                 f"shaded by the square root, full at {float(self.values.abs().max()):.3g}"
             ),
         )
+
+
+def as_floats(name: str, values: object) -> Tensor:
+    """A copy on the CPU in float32. Raises `ScoresError` for what holds no numbers."""
+    try:
+        return torch.as_tensor(values, device="cpu").detach().float().clone()
+    # torch has a different error for each kind of thing that is no tensor.
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ScoresError(f"{name}: expected a tensor of numbers, got {got(values)}") from error
 
 
 def _check_parts(values: Tensor, metadata: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.files import MAX_BYTES, load_tensors, save_tensors
 from dfa_tl.hub import OnHub
 from dfa_tl.nodes import NodeSet
-from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.scores import NodeScores, as_floats, check_nodes, check_scored
 
 
 def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
@@ -92,7 +92,7 @@ class Alignment(OnHub):
         object.__setattr__(self, "W", _checked("W", self.W, (n_source, n_target), size))
         if self.bias is not None:
             size = f"have one entry for each of {n_target} target nodes"
-            object.__setattr__(self, "bias", _checked("the bias", self.bias, (n_target,), size))
+            object.__setattr__(self, "bias", _checked("bias", self.bias, (n_target,), size))
         object.__setattr__(self, "provenance", dict(self.provenance))
 
     @checked_arguments
@@ -210,7 +210,7 @@ class Alignment(OnHub):
 def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Tensor:
     """A copy on the CPU in float32; `ConfigError` unless it is finite and of that shape."""
     with torch.inference_mode(False):  # it may be used in training
-        copied = torch.as_tensor(values, device="cpu").detach().float().clone()
+        copied = as_floats(f"Alignment({name})", values)
     if copied.shape != shape:
         raise ConfigError(f"{name} must {size}, got shape {tuple(copied.shape)}")
     if not copied.isfinite().all():
@@ -237,7 +237,7 @@ class AlignmentChain(OnHub):
 
     def __post_init__(self) -> None:
         if not self.steps:
-            raise ConfigError("a chain needs at least one alignment")
+            raise ConfigError("a chain needs at least one alignment in steps")
         for place, (one, other) in enumerate(pairwise(self.steps), start=1):
             if one.target != other.source:
                 raise ConfigError(

@@ -43,6 +43,15 @@ class AttentionPatterns:
     clean: Float[Tensor, "head query key"]
     corrupt: Float[Tensor, "head query key"]
 
+    def __post_init__(self) -> None:
+        for run in ("clean", "corrupt"):
+            n, shape = len(getattr(self, f"{run}_tokens")), tuple(getattr(self, run).shape)
+            if shape != (len(self.heads), n, n):
+                raise ConfigError(
+                    f"{run}: expected patterns of {len(self.heads)} heads over {n} tokens, got "
+                    f"shape {shape}"
+                )
+
     def __repr__(self) -> str:
         return (
             f"AttentionPatterns({self.model}: {', '.join(self.heads)}; "

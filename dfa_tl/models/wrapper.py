@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dfa_tl.arguments import checked_arguments
+from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.guard import one_at_a_time, unchanged
 from dfa_tl.models.state import remove_hook
@@ -61,6 +61,7 @@ class NodeModel:
             unsupported architecture), or its weights are on the meta device.
     """
 
+    @checked_arguments(skip=("tl",))
     def __init__(self, tl: nn.Module, name: str | None = None) -> None:
         self.nodes = nodes_of(tl)
         self.tl: Any = tl
@@ -109,6 +110,8 @@ class NodeModel:
     @checked_arguments
     def token_texts(self, tokens: Int[Tensor, " pos"]) -> list[str]:
         """Each token as text; as its number where the model has no tokenizer."""
+        if tokens.dim() != 1 or tokens.is_floating_point():
+            raise DataError(f"tokens: expected a vector of token ids, got {got(tokens)}")
         if self.tl.tokenizer is None:
             return [str(int(token)) for token in tokens]
         return [self.tl.tokenizer.decode([int(token)]) for token in tokens]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -23,8 +23,10 @@ from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.hub import OnHub
+from dfa_tl.models.patterns import AttentionPatterns
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import check_choice
 from dfa_tl.study import tables, timing
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
 from dfa_tl.study.code import code_identity
@@ -40,9 +42,6 @@ from dfa_tl.study.store import Store
 from dfa_tl.study.table import Table, write_frame
 from dfa_tl.study.work import load
 from dfa_tl.study.worth import worth
-
-if TYPE_CHECKING:
-    from dfa_tl.models.patterns import AttentionPatterns
 
 STUDY_FILE = "study.json"
 
@@ -230,9 +229,13 @@ class StudyResults(OnHub):
             grid: Name of a grid; the headline's by default.
             view: Protocol, ranking and metric; the headline's by default.
         """
+        if view is not None and len(view) != len(View._fields):
+            raise ConfigError(f"view: expected {', '.join(View._fields)}, got {list(view)}")
         chosen = View(*view) if view is not None else self.view
         job = self._job(pair, task, method, seed)
-        ks = GRIDS[grid or self.config.grids[0]]
+        grid = self.config.grids[0] if grid is None else grid
+        check_choice("grid", grid, self.config.grids)
+        ks = GRIDS[grid]
         if job.key not in self._curves:
             self._curves[job.key] = load_curves(self._store.path(job) / "curves.safetensors")
         saved = self._curves[job.key]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dfa_tl.arguments import checked_arguments
+from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs, padded
@@ -201,8 +201,12 @@ class PairDataset:
             model: Runs the clean and the corrupt prompts; it is as it was afterwards.
             batch_size: Pairs per run.
         """
-        from dfa_tl.tasks.report import report  # it works on this class
+        from dfa_tl.tasks.report import Runner, report  # it works on this class
 
+        if not isinstance(model, Runner):
+            raise ConfigError(
+                f"PairDataset.report(model=...): expected a NodeModel, got {got(model)}"
+            )
         return report(self, model, batch_size)
 
     @checked_arguments
@@ -221,7 +225,7 @@ class PairDataset:
             problems = _listed(found.dropped)
             if self.on_invalid == "raise":
                 raise DataError(
-                    f"{summary}:\n  {problems}\nMend them, or leave them out with "
+                    f"{summary}:\n  {problems}\nFix them, or leave them out with "
                     "PairDataset(..., on_invalid='drop')"
                 )
             if not n_used:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.files import write_aside
+from dfa_tl.settings import check_number, check_whole
 
 IMAGES = ("png", "pdf", "svg", "jpg", "webp")
 
@@ -46,6 +47,10 @@ def save_figure(
         ConfigError: an unknown suffix.
         ExportError: kaleido or a browser is not installed.
     """
+    for name, pixels in (("width", width), ("height", height)):
+        if pixels is not None:
+            check_whole(name, pixels, 10)
+    check_number("scale", scale, above=0)
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind == "html":
