@@ -508,9 +508,7 @@ def test_messages_say_what_was_expected_what_came_and_what_to_do(things, wrong):
         "attribute(model=...): expected a NodeModel, got a TransformerBridge. To get it: "
         f"{HINTS['NodeModel']}"
     )
-    with pytest.raises(
-        ConfigError, match=r"expected a FaithfulnessCurve or a mapping .* got {'a': "
-    ):
+    with pytest.raises(ConfigError, match=r"a FaithfulnessCurve or a mapping .* got {'a': "):
         dfa_tl.viz.faithfulness_curves({"a": things.scores})
     with pytest.raises(TypeError, match="no argument 'lr'; did you mean 'learning_rate'"):
         AlignmentConfig(lr=0.1)

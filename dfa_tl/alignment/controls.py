@@ -160,7 +160,7 @@ def target_only(
     settings = config or AlignmentConfig.paper()
     with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
         shape = (1, len(target.nodes))
-        logits = torch.full(shape, start, dtype=torch.float32, device=target.device)
+        logits = torch.full(shape, float(start), dtype=torch.float32, device=target.device)
         mask = LinearMap(FullWeights(logits))
         one = SourceVector(logits.new_ones(1))
         generator = torch.Generator().manual_seed(settings.seed)
@@ -220,7 +220,7 @@ def regression(
     g = _standardised(gold, "target").double()
     s = _standardised({task: source_scores[task] for task in tasks}, "source").double()
     X, G = s - s.mean(0), g - g.mean(0)
-    ridge = penalty * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
+    ridge = float(penalty) * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
     W = X.T @ torch.linalg.solve(X @ X.T + ridge, G)
     first_source, first_gold = source_scores[tasks[0]], gold[tasks[0]]
     return Alignment(
