@@ -65,7 +65,7 @@ def checked_arguments(function: Any = None, *, skip: Sequence[str] = ()) -> Any:
 
     Args:
         function: What is called. A class is changed in place: its `__init__` is checked.
-        skip: Arguments that it checks itself.
+        skip: Arguments that it checks itself; `*` for all, so that only their names are checked.
 
     Raises:
         ConfigError: when called with an argument of another kind than its annotation.
@@ -111,7 +111,9 @@ def _kinds(
     signature: inspect.Signature, names: dict[str, Any], skip: Sequence[str]
 ) -> dict[str, Any]:
     """What each argument must be."""
-    kinds = {}
+    kinds: dict[str, Any] = {}
+    if "*" in skip:
+        return kinds
     for name, parameter in signature.parameters.items():
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if name in ("self", "cls", *skip) or variadic or parameter.annotation is parameter.empty:

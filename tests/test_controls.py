@@ -409,16 +409,18 @@ def test_bad_input(llama):
         trained(llama, None, [])
     with pytest.raises(ScoresError, match="the first task's source model has 6 nodes"):
         trained(llama, None, [random_scores(), random_scores(nodes=ONE_HEAD)])
-    with pytest.raises(ConfigError, match="no tasks to train on: give pairs"):
+    with pytest.raises(ConfigError, match="no tasks to train on: give at least one"):
         controls.target_only(llama.model, {}, progress=False)
     source, gold = supervised_case()
-    with pytest.raises(ConfigError, match=r"source scores are of tasks \['a'\], gold of \['a', 'b"):
+    with pytest.raises(
+        ConfigError, match=r"source_scores has the tasks \['a'\] and gold \['a', 'b"
+    ):
         controls.regression({"a": source["a"]}, gold)
-    with pytest.raises(ConfigError, match=r"penalty=0\.0: must be above 0"):
+    with pytest.raises(ConfigError, match=r"penalty=0\.0: must be a number above 0"):
         controls.regression(source, gold, 0.0)
-    with pytest.raises(ConfigError, match="no tasks: give scores of at least one"):
+    with pytest.raises(ConfigError, match="no tasks: give target scores of at least one"):
         controls.mean_gold({})
-    with pytest.raises(ConfigError, match="no tasks: give scores of at least one"):
+    with pytest.raises(ConfigError, match="no tasks: give target scores of at least one"):
         controls.regression({}, {})
     with pytest.raises(ScoresError, match="the first task's target model has 2 nodes"):
         controls.mean_gold(gold | {"d": random_scores()})

@@ -14,7 +14,7 @@ Initialization = Literal["random", "depth-mean"]
 Learned = Literal["full", "scale"]
 
 
-@checked_arguments
+@checked_arguments(skip=("*",))
 @dataclass(frozen=True)
 class AlignmentConfig:
     """Settings of `align`.
