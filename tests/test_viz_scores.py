@@ -342,7 +342,7 @@ def test_what_makes_no_sense_is_refused(unchecked):
             draw()
     with pytest.raises(ConfigError, match="nothing to draw"):
         score_map({})
-    with pytest.raises(ConfigError, match="score_map\\(scores=.*a NodeScores or a mapping"):
+    with pytest.raises(ConfigError, match=r"score_map\(scores=.*a NodeScores or a mapping"):
         score_map({"a": torch.ones(3)})
     with pytest.raises(ConfigError, match="n=0"):
         transfer_flow(alignment, scores, n=0)
