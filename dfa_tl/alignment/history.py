@@ -34,7 +34,7 @@ class AlignmentHistory:
             shape = tuple(getattr(self, name).shape)
             if shape != (len(self.tasks),):
                 raise ConfigError(
-                    f"{name}: expected one number for each of {len(self.tasks)} steps, got shape "
+                    f"{name}: expected one number per step: {len(self.tasks)} in tasks, got shape "
                     f"{shape}"
                 )
 

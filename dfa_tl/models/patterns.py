@@ -48,7 +48,7 @@ class AttentionPatterns:
             n, shape = len(getattr(self, f"{run}_tokens")), tuple(getattr(self, run).shape)
             if shape != (len(self.heads), n, n):
                 raise ConfigError(
-                    f"{run}: expected patterns of {len(self.heads)} heads over {n} tokens, got "
+                    f"{run}: expected {len(self.heads)} heads over {n} {run}_tokens, got "
                     f"shape {shape}"
                 )
 
