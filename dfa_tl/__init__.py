@@ -1,27 +1,30 @@
 """Differentiable Faithfulness Alignment: carry a circuit over to a larger language model."""
 
 from importlib import import_module
-from types import ModuleType
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from dfa_tl.alignment import controls
-from dfa_tl.alignment.align import align
-from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
-from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.attribution.attribute import attribute
-from dfa_tl.errors import DFAError
-from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
-from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
-from dfa_tl.memory import estimate_memory
-from dfa_tl.models.loading import load_model
-from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
-from dfa_tl.models.wrapper import NodeModel
-from dfa_tl.nodes import Node, NodeSet
-from dfa_tl.scores import NodeScores
-from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
-from dfa_tl.tasks.files import read_pairs
-from dfa_tl.tasks.pairs import PairDataset, PromptPair
-from dfa_tl.tasks.registry import load_task
+if TYPE_CHECKING:
+    from dfa_tl import viz as viz
+    from dfa_tl.alignment import controls
+    from dfa_tl.alignment.align import align
+    from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
+    from dfa_tl.alignment.config import AlignmentConfig
+    from dfa_tl.attribution.attribute import attribute
+    from dfa_tl.errors import DFAError
+    from dfa_tl.evaluation.curve import FaithfulnessCurve
+    from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
+    from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
+    from dfa_tl.memory import estimate_memory
+    from dfa_tl.models.loading import load_model
+    from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
+    from dfa_tl.models.wrapper import NodeModel
+    from dfa_tl.nodes import Node, NodeSet
+    from dfa_tl.scores import NodeScores
+    from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
+    from dfa_tl.tasks.files import read_pairs
+    from dfa_tl.tasks.pairs import PairDataset, PromptPair
+    from dfa_tl.tasks.registry import load_task
 
 __all__ = [
     "LINEAR_KS",
@@ -56,9 +59,44 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
+# The same imports again, done when a name is first asked for: torch, Transformers and plotly take
+# seconds, and `dfa-tl --help` needs none of them.
+_HOMES = {
+    name: module
+    for module, names in {
+        "dfa_tl.alignment.align": "align",
+        "dfa_tl.alignment.alignment": "Alignment AlignmentChain AlignmentHistory",
+        "dfa_tl.alignment.controls": "controls",
+        "dfa_tl.alignment.config": "AlignmentConfig",
+        "dfa_tl.attribution.attribute": "attribute",
+        "dfa_tl.errors": "DFAError",
+        "dfa_tl.evaluation.curve": "FaithfulnessCurve",
+        "dfa_tl.evaluation.evaluate": "evaluate evaluate_many",
+        "dfa_tl.evaluation.grids": "LINEAR_KS MIB_KS",
+        "dfa_tl.memory": "estimate_memory",
+        "dfa_tl.models.loading": "load_model",
+        "dfa_tl.models.patterns": "AttentionPatterns attention_patterns",
+        "dfa_tl.models.wrapper": "NodeModel",
+        "dfa_tl.nodes": "Node NodeSet",
+        "dfa_tl.scores": "NodeScores",
+        "dfa_tl.study": "PairSpec StudyConfig StudyResults run_study",
+        "dfa_tl.tasks.files": "read_pairs",
+        "dfa_tl.tasks.pairs": "PairDataset PromptPair",
+        "dfa_tl.tasks.registry": "load_task",
+    }.items()
+    for name in names.split()
+}
 
-def __getattr__(name: str) -> ModuleType:
-    """`dfa_tl.viz`, imported when it is first asked for: plotly takes a while."""
-    if name == "viz":
-        return import_module("dfa_tl.viz")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a module of the package, imported when it is first asked for."""
+    home = _HOMES.get(name, f"{__name__}.{name}")
+    if name.startswith("_") or find_spec(home) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(home)
+    globals()[name] = found = getattr(module, name, module) if name in _HOMES else module
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

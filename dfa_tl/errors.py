@@ -48,3 +48,7 @@ class HubError(DFAError, OSError):
 
 class OutOfMemoryError(DFAError, MemoryError):
     """Not even a single pair fits in memory."""
+
+
+class AlignmentWarning(UserWarning):
+    """An alignment that was trained so briefly that its W is hardly what the data made it."""

@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import HubError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.strict_json import json_bytes
@@ -64,6 +65,7 @@ class OnHub(ABC):
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         """A sentence that says what this is, and facts for the README."""
 
+    @checked_arguments
     def push_to_hub(
         self,
         repo_id: str,
@@ -107,6 +109,7 @@ class OnHub(ABC):
         return str(commit.commit_url)
 
     @classmethod
+    @checked_arguments
     def from_hub(
         cls: type[Saved], repo_id: str, *, revision: str | None = None, token: str | None = None
     ) -> Saved:

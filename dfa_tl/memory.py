@@ -18,11 +18,12 @@ import torch
 
 from dfa_tl.alignment.align import align
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.attribute import METHODS, attribute
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.tracking import peak_of
-from dfa_tl.models.wrapper import NodeModel, check_node_model
+from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs
@@ -47,6 +48,7 @@ def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> C
     return lambda: align({"any": scores}, model, {"any": data}, config, progress=False)
 
 
+@checked_arguments
 def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size: int = 16) -> int:
     """Peak memory of a job above the weights, in bytes.
 
@@ -60,7 +62,6 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
         ConfigError: unknown job, or a batch size that is no whole number from 1.
         DataError: pairs that this model's tokenizer makes unusable.
     """
-    check_node_model(model)
     known = dict.fromkeys((*JOBS, *METHODS))  # a method may have been entered since
     if job not in known:
         raise ConfigError(f"unknown job {job!r}: choose one of {', '.join(known)}")

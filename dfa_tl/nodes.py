@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 
@@ -18,6 +19,7 @@ EMBED_SITE = "hook_embed"
 """Hook point of the token embedding, shape `batch pos d_model`."""
 
 
+@checked_arguments
 @dataclass(frozen=True, order=True)
 class Node:
     """One attention head, or one MLP (`head` is None)."""
@@ -36,6 +38,7 @@ class Node:
         return self.head is not None
 
     @classmethod
+    @checked_arguments
     def parse(cls, name: str) -> Node:
         """The node called `name`. Raises `ConfigError` for anything but `a{l}.h{h}` or `m{l}`."""
         number = "(0|[1-9][0-9]{0,8})"
@@ -51,6 +54,7 @@ class Node:
         return self.name
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class NodeSet:
     """All nodes of a model with `n_layers` layers of `n_heads` heads and one MLP each."""
@@ -71,6 +75,7 @@ class NodeSet:
     def __iter__(self) -> Iterator[Node]:
         return iter(self.all)
 
+    @checked_arguments
     def __getitem__(self, position: int) -> Node:
         return self.all[position]
 
@@ -85,6 +90,7 @@ class NodeSet:
         """Every node's name, in order."""
         return tuple(node.name for node in self.all)
 
+    @checked_arguments
     def index(self, node: Node | str) -> int:
         """Position of a node. Raises `ConfigError` when the model has no such node."""
         found = Node.parse(node) if isinstance(node, str) else node

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl import display
+from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
 from dfa_tl.formats import mib, transformer_lens
@@ -26,6 +27,7 @@ from dfa_tl.nodes import Node, NodeSet
 from dfa_tl.settings import whole_number
 
 
+@checked_arguments(skip=("values",))
 @dataclass(frozen=True, eq=False)
 class NodeScores(OnHub):
     """Scores of all nodes of one model; circuits keep the highest.
@@ -67,11 +69,12 @@ class NodeScores(OnHub):
 
     def __post_init__(self) -> None:
         with torch.inference_mode(False):  # the values may be used in training
-            values = torch.as_tensor(self.values, device="cpu").detach().float().clone()
+            values = as_floats("NodeScores(values=...)", self.values)
             without = sorted({self.nodes.index(name) for name in self.unscored})
         if values.shape != (len(self.nodes),):
             raise ScoresError(
-                f"expected one score for each of {self.nodes}, got shape {tuple(values.shape)}"
+                f"values: expected one score for each of {self.nodes}, got shape "
+                f"{tuple(values.shape)}"
             )
         values[without] = 0
         if not values.isfinite().all():
@@ -89,9 +92,11 @@ class NodeScores(OnHub):
     def __len__(self) -> int:
         return len(self.nodes)
 
+    @checked_arguments
     def __getitem__(self, node: Node | str) -> float:
         return float(self.values[self.nodes.index(node)])
 
+    @checked_arguments
     def top(self, n: int) -> list[Node]:
         """The `n` nodes with the highest (signed) scores, best first; ties in node order.
 
@@ -117,6 +122,7 @@ class NodeScores(OnHub):
             }
         )
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Write the scores and their provenance to a safetensors file.
 
@@ -134,6 +140,7 @@ class NodeScores(OnHub):
         save_tensors(path, "scores", {"values": self.values}, metadata)
 
     @classmethod
+    @checked_arguments
     def load(cls, path: str | Path) -> NodeScores:
         """Read scores. Raises `FileFormatError` when the file does not hold valid ones."""
         tensors, metadata = load_tensors(path, "scores")
@@ -150,6 +157,7 @@ class NodeScores(OnHub):
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} does not hold valid node scores: {error}") from error
 
+    @checked_arguments
     def to_mib(
         self,
         path: str | Path,
@@ -200,6 +208,7 @@ class NodeScores(OnHub):
         return file
 
     @classmethod
+    @checked_arguments
     def from_mib(cls, path: str | Path) -> NodeScores:
         """Read scores from the Mechanistic Interpretability Benchmark's files, at node level.
 
@@ -226,6 +235,7 @@ class NodeScores(OnHub):
             unscored=tuple(name for name, score in by_name if math.isnan(score)),
         )
 
+    @checked_arguments
     def to_transformer_lens(
         self, node: Callable[..., MadeNode], position: int = 0
     ) -> dict[MadeNode, float]:
@@ -242,6 +252,7 @@ class NodeScores(OnHub):
         return transformer_lens.at_position(sums, node, position)
 
     @classmethod
+    @checked_arguments
     def from_transformer_lens(
         cls, result: Any, *, provenance: Mapping[str, Any] | None = None
     ) -> NodeScores:
@@ -302,6 +313,15 @@ class NodeScores(OnHub):
                 f"shaded by the square root, full at {float(self.values.abs().max()):.3g}"
             ),
         )
+
+
+def as_floats(name: str, values: object) -> Tensor:
+    """A copy on the CPU in float32. Raises `ScoresError` for what holds no numbers."""
+    try:
+        return torch.as_tensor(values, device="cpu").detach().float().clone()
+    # torch has a different error for each kind of thing that is no tensor.
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ScoresError(f"{name}: expected a tensor of numbers, got {got(values)}") from error
 
 
 def _check_parts(values: Tensor, metadata: Mapping[str, Any]) -> None:

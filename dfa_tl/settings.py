@@ -108,7 +108,7 @@ def check_whole(name: str, value: object, least: int, otherwise: str = "") -> No
         least: The smallest that makes sense.
         otherwise: What else it may be, for the message.
     """
-    if not _is_whole(value, least):
+    if not _is_whole(value, least, MOST_SEED):
         raise ConfigError(
             f"{name}={shown(value)}: must be a whole number of at least {least}{otherwise}"
         )
@@ -176,7 +176,7 @@ def choices(
 def whole_numbers(name: str, given: object, *, may_be_empty: bool = False) -> tuple[int, ...]:
     """One whole number from 1, or several different ones. Raises `ConfigError` otherwise."""
     numbers = listed(given)
-    if not all(_is_whole(number, 1) for number in numbers):
+    if not all(_is_whole(number, 1, MOST_SEED) for number in numbers):
         raise ConfigError(f"{name}: expected whole numbers of at least 1, got {shown(given)}")
     return _different(name, numbers, may_be_empty)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from dfa_tl.files import write_aside
 
 from dfa_tl import load_task
-from dfa_tl.files import write_aside
 from dfa_tl.tasks.generators import BATTERY
 
 ROOT = Path(__file__).parents[1]

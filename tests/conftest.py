@@ -18,6 +18,9 @@ with install_import_hook("dfa_tl", "typecheck.checked"):
     import dfa_tl
     import dfa_tl.viz
 
+    for name in dfa_tl.__all__:  # each is imported only when it is asked for
+        getattr(dfa_tl, name)
+
 import pytest
 import torch
 from filelock import FileLock

@@ -139,7 +139,7 @@ def test_a_model_that_is_not_wrapped(llama):
             lambda given=given: controls.target_only(given, {"t": llama.data}),
             lambda given=given: estimate_memory(given, llama.data, "nap"),
         ):
-            with pytest.raises(ConfigError, match=rf"a NodeModel, got a {kind}: load_model"):
+            with pytest.raises(ConfigError, match=rf"a NodeModel, got an? {kind}\. To get it"):
                 call()
 
 

@@ -11,9 +11,9 @@ PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
     ("errors", "display", "model_names"),
-    ("nodes", "pool"),
+    ("arguments",),
+    ("nodes", "pool", "settings"),
     ("io",),
-    ("settings",),
     ("formats", "hub"),
     ("scores",),
     ("tasks",),

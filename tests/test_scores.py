@@ -59,7 +59,7 @@ def test_top_is_signed_and_stable():
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("n", [-1, True, 2.0, None])
 def test_so_many_nodes_cannot_be_the_top(n):
-    with pytest.raises(ConfigError, match=f"n={n}: must be a whole number of at least 0"):
+    with pytest.raises(ConfigError, match=r"n=.*(must be|expected) a whole number"):
         scores().top(n)
 
 

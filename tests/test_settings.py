@@ -64,7 +64,7 @@ OF_A_STUDY = [
     ("penalty", "x", "penalty='x': must be a number above 0"),
     ("dtype", "float64", "dtype='float64': choose one of float32, bfloat16, float16"),
     ("device", "3", "device=3: must be a name such as 'cuda:1', or None"),
-    ("ablation", "3", "unknown ablation 3"),
+    ("ablation", "3", "ablation=3: choose one of counterfactual"),
     ("variants", "3", "variants: expected settings of align by name, got 3"),
     ("variants", "{a: 3}", "variants: 'a' must hold settings of align, got 3"),
     ("variants", "{a: {epoch: 3}}", r"unknown settings \['epoch'\]; align has normalization, "),

@@ -9,15 +9,21 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from typing import get_args
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
-from dfa_tl import Alignment, NodeScores, NodeSet
+import dfa_tl
+from dfa_tl import Alignment, NodeScores, NodeSet, load_task
+from dfa_tl.attribution.attribute import METHODS
 from dfa_tl.cli import app
+from dfa_tl.models.ablation import Ablation
 from dfa_tl.study import work as work_module
+from dfa_tl.tasks.metrics import METRICS
 from test_study import TASKS, TINY
 
 DFA_TL = (sys.executable, "-c", "from dfa_tl.cli import app; app()")
@@ -29,14 +35,106 @@ def run(*arguments: object):
 
 def test_help_has_examples():
     assert "study" in run("--help").output
-    names = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert names == set(
-        "models tasks attribute align evaluate transfer study tables report".split()
-    )
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert names == "transfer attribute align evaluate models tasks study tables report".split()
     for name in names:
         result = run(name, "--help")
         assert result.exit_code == 0
         assert f"dfa-tl {name}" in result.output.partition("Examples:")[2], name
+
+
+SLOW = "torch transformers transformer_lens numpy pandas scipy plotly datasets huggingface_hub tqdm"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("transfer", "--help"),
+                                       ("study", "--help"), ("report", "--help"), ()])  # fmt: skip
+def test_help_imports_nothing_slow(arguments):
+    program = (
+        "import sys\nfrom dfa_tl.cli import app\n"
+        "try:\n    app()\nfinally:\n"
+        f"    print('imported:', *sorted(set({SLOW.split()}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (0 if arguments else 2)
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
+def test_importing_the_package_imports_nothing_slow():
+    program = (
+        "import sys, dfa_tl\n"
+        f"assert not set({SLOW.split()}) & set(sys.modules)\n"
+        "assert set(dfa_tl.__all__) <= set(dir(dfa_tl))\n"
+        "assert dfa_tl.errors.DataError and dfa_tl.NodeSet(1, 1) and dfa_tl.controls.uniform_s\n"
+        "assert not hasattr(dfa_tl, 'nonsense')\n"
+        "from dfa_tl import nodes, viz\n"
+        "assert nodes.NodeSet is dfa_tl.NodeSet and viz.score_map\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_help_lists_the_methods_and_metrics_that_there_are():
+    # Written out in the help, so that it needs no imports.
+    help_of = {name: " ".join(run(name, "--help").output.split()) for name in
+               ("transfer", "attribute", "evaluate")}  # fmt: skip
+    for name in METHODS:
+        assert name in help_of["transfer"].replace("nap-ig- ", "nap-ig-")
+    for name in METRICS:
+        assert name in help_of["evaluate"]
+    for name in get_args(Ablation):
+        assert name in help_of["attribute"].replace("mean- ", "mean-")
+
+
+def test_version():
+    assert run("--version").output == f"dfa-tl {dfa_tl.__version__}\n"
+
+
+@pytest.fixture
+def sums(tmp_path, monkeypatch):
+    """A task of ten pairs, by the path of its folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sums").mkdir()
+    for split in ("train", "test"):
+        pairs = load_task("arithmetic_addition", n=10, split=split).pairs
+        rows = [vars(pair) | {"as_long": None} for pair in pairs]
+        pd.DataFrame(rows).drop(columns="as_long").to_csv(f"sums/{split}.csv", index=False)
+    return "./sums"
+
+
+def test_a_small_folder_is_used_whole_unless_more_is_asked_for(sums):
+    small = ("--model", "toy-small", "--task", sums, "--method", "nap", "--quiet")
+    result = run("attribute", *small, "--out", "s.safetensors")
+    assert result.exit_code == 0, result.output
+    assert NodeScores.load("s.safetensors").provenance["pairs"] == 10
+    result = run("attribute", *small, "--out", "s.safetensors", "--pairs", 11)
+    assert result.exit_code == 1
+    assert "11 pairs were asked for, it holds 10" in result.output
+    transfer = ("transfer", "--source", "toy-small", "--target", "toy-small", "--task", sums,
+                "--train", "arc_easy", "--method", "nap", "--out", "out", "--quiet")  # fmt: skip
+    result = run(*transfer, "--set", "epochs=1")
+    assert result.exit_code == 0, result.output
+    aligned = dfa_tl.Alignment.load("out/alignment_in-distribution.safetensors")
+    assert aligned.provenance["pairs"] == {sums: 10}
+    result = run(*transfer, "--test-pairs", 96)
+    assert "error: " in result.output
+    assert "96 pairs were asked for, it holds 10" in result.output
+    evaluate = ("evaluate", "--model", "toy-small", "--task", sums, "--scores", "s.safetensors")
+    assert run(*evaluate, "--quiet").exit_code == 0
+    assert run(*evaluate, "--quiet", "--pairs", 11).exit_code == 1
+
+
+def test_a_short_training_is_warned_about(sums):
+    run("attribute", "--model", "toy-small", "--task", sums, "--method", "nap", "--pairs", 2,
+        "--out", "s.safetensors", "--quiet")  # fmt: skip
+    program = [*DFA_TL, "align", "--target", "toy-small", "--scores", "s.safetensors", "--out",
+               "W.safetensors", "--quiet"]  # fmt: skip
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "warning: training takes only 3 steps (2 pairs in batches of 16, 3 epochs)"
+    )
+    assert line.endswith("set epochs to 50 or more")
 
 
 def test_lists():
@@ -123,12 +221,8 @@ def nothing_runs(tmp_path, monkeypatch):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(TINY.to_dict()))
     (tmp_path / "study").mkdir()
     (tmp_path / "file").touch()
-    for module in ("single", "transfer", "report", "app"):
-        for name in ("load", "load_model", "load_task"):
-            monkeypatch.setattr(f"dfa_tl.cli.{module}.{name}", None, raising=False)
-    monkeypatch.setattr("dfa_tl.cli.study.run_study", None)
-    monkeypatch.setattr("dfa_tl.cli.study.StudyResults", None)
-    monkeypatch.setattr("dfa_tl.cli.report.StudyResults", None)
+    for name in ("load_model", "load_task", "run_study", "StudyResults"):
+        monkeypatch.setattr(f"dfa_tl.{name}", None)
     return tmp_path
 
 

@@ -15,6 +15,7 @@ Memory: a forward and a backward run of one batch, plus the clean activations of
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -28,16 +29,20 @@ from dfa_tl.alignment.clean import CleanRun, CleanRuns
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
 from dfa_tl.alignment.parameters import LinearMap, initial_map
-from dfa_tl.errors import ConfigError, NumericsError
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import interpolate, site_weights
 from dfa_tl.models.solved import CleanLook
-from dfa_tl.models.wrapper import NodeModel, check_node_model
+from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores, check_nodes, check_scored
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import kl_divergence
 from dfa_tl.tasks.pairs import PairDataset
+
+FEW_STEPS = 50
+"""Training that takes fewer steps than this is warned about."""
 
 
 class SourceVector(NamedTuple):
@@ -59,10 +64,11 @@ class _Gradient(NamedTuple):
     kl: Float[Tensor, ""]
 
 
+@checked_arguments
 def align(
-    scores: Mapping[str, NodeScores | Sequence[NodeScores]],
+    scores: NodeScores | Sequence[NodeScores] | Mapping[str, NodeScores | Sequence[NodeScores]],
     target: NodeModel,
-    data: Mapping[str, PairDataset],
+    data: PairDataset | Mapping[str, PairDataset],
     config: AlignmentConfig | None = None,
     *,
     cache: str = "auto",
@@ -72,9 +78,10 @@ def align(
 
     Args:
         scores: Source scores of each training task, all of one source model. A task may have
-            several vectors, say of bootstrapped source pairs: each step draws one of them.
+            several vectors, say of bootstrapped source pairs: each step draws one of them. For a
+            single task, its scores as they are will do.
         target: The target model; it is as it was afterwards.
-        data: Pairs of each training task.
+        data: Pairs of each training task. A single data set is a task of its own name.
         config: Settings; the default is `AlignmentConfig()`.
         cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
             clean prompts again), or `auto`, the first of them with room. It changes memory and
@@ -88,14 +95,17 @@ def align(
         DataError: pairs that the target's tokenizer makes unusable.
         NumericsError: the loss is not finite.
 
+    Warns:
+        AlignmentWarning: training takes fewer than 50 steps.
+
     Example:
         >>> source, target = load_model("toy-small"), load_model("toy-large")
         >>> data = load_task("ioi", n=16)
         >>> align({"ioi": attribute(source, data)}, target, {"ioi": data})
         Alignment(15 source x 42 target nodes, 3 steps)
     """
-    check_node_model(target)
     settings = config or AlignmentConfig()
+    data = by_task(data)
     vectors = _checked_vectors(scores, data)
     first = next(iter(vectors.values()))[0]
     with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
@@ -128,6 +138,11 @@ def align(
     )
 
 
+def by_task(data: PairDataset | Mapping[str, PairDataset]) -> Mapping[str, PairDataset]:
+    """The data by task; a single data set is a task of its own name."""
+    return {data.name: data} if isinstance(data, PairDataset) else data
+
+
 def train(
     parameters: LinearMap,
     inputs: Mapping[str, Sequence[SourceVector]],
@@ -148,6 +163,15 @@ def train(
         halving = Halving()
         looks = {task: CleanLook(target, task) for task in data}
         n_steps = settings.epochs * len(batches)
+        if n_steps < FEW_STEPS:
+            warnings.warn(
+                f"training takes only {n_steps} steps ({sum(len(b) for _, b in batches)} pairs in "
+                f"batches of {settings.batch_size}, {settings.epochs} epochs); below about "
+                f"{FEW_STEPS} the result is much like the start. Use more pairs, or set epochs to "
+                f"{-(-FEW_STEPS // len(batches))} or more",
+                AlignmentWarning,
+                stacklevel=4,  # past the caller in this package and its check of arguments
+            )
         with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
             for _ in range(settings.epochs):
                 for place in torch.randperm(len(batches), generator=generator).tolist():
@@ -254,9 +278,17 @@ def _drawn(vectors: Sequence[SourceVector], generator: torch.Generator) -> Sourc
 
 
 def _checked_vectors(
-    scores: Mapping[str, NodeScores | Sequence[NodeScores]], data: Mapping[str, PairDataset]
+    scores: NodeScores | Sequence[NodeScores] | Mapping[str, NodeScores | Sequence[NodeScores]],
+    data: Mapping[str, PairDataset],
 ) -> dict[str, list[NodeScores]]:
     """Each task's vectors, all of one source model; never none."""
+    if not isinstance(scores, Mapping):
+        if len(data) != 1:
+            raise ConfigError(
+                f"the scores are of one task, the data of {len(data)} ({', '.join(data)}): give "
+                "scores by task, {task: scores}"
+            )
+        scores = dict.fromkeys(data, scores)
     if not scores:
         raise ConfigError("no tasks to train on: give source scores and pairs of at least one")
     if set(scores) != set(data):

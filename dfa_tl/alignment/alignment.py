@@ -24,13 +24,14 @@ from dfa_tl import display
 from dfa_tl.alignment import stored
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.formats import paper
 from dfa_tl.hub import OnHub
 from dfa_tl.io.atomic import MAX_BYTES
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.nodes import NodeSet
-from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.scores import NodeScores, as_floats, check_nodes, check_scored
 
 
 def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
@@ -52,6 +53,12 @@ def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"
     return (values - values.mean()) / deviation
 
 
+@checked_arguments(
+    skip=(
+        "W",
+        "bias",
+    )
+)
 @dataclass(frozen=True, eq=False)
 class Alignment(OnHub):
     """A map between the nodes of two models.
@@ -87,9 +94,10 @@ class Alignment(OnHub):
         object.__setattr__(self, "W", _checked("W", self.W, (n_source, n_target), size))
         if self.bias is not None:
             size = f"have one entry for each of {n_target} target nodes"
-            object.__setattr__(self, "bias", _checked("the bias", self.bias, (n_target,), size))
+            object.__setattr__(self, "bias", _checked("bias", self.bias, (n_target,), size))
         object.__setattr__(self, "provenance", dict(self.provenance))
 
+    @checked_arguments
     def transfer(self, scores: NodeScores) -> NodeScores:
         """Predicted target scores of the source scores (raw: before sigmoid and temperature).
 
@@ -119,10 +127,12 @@ class Alignment(OnHub):
             },
         )
 
+    @checked_arguments
     def mask(self, scores: NodeScores) -> Float[Tensor, " target"]:
         """The soft mask, in (0, 1), that training would patch the target with."""
         return torch.sigmoid(self.transfer(scores).values / self.config.temperature)
 
+    @checked_arguments
     def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
         """This map from A to B and then `other`, from B to C.
 
@@ -131,6 +141,7 @@ class Alignment(OnHub):
         """
         return AlignmentChain((self,)).then(other)
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Write W, bias, settings, history and provenance to a safetensors file.
 
@@ -141,6 +152,7 @@ class Alignment(OnHub):
         save_tensors(path, "alignment", *stored.pack(self))
 
     @classmethod
+    @checked_arguments
     def load(cls, path: str | Path) -> Alignment:
         """Read an alignment. Raises `FileFormatError` when the file does not hold a valid one."""
         tensors, metadata = load_tensors(path, "alignment")
@@ -212,7 +224,7 @@ class Alignment(OnHub):
 def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Tensor:
     """A copy on the CPU in float32; `ConfigError` unless it is finite and of that shape."""
     with torch.inference_mode(False):  # it may be used in training
-        copied = torch.as_tensor(values, device="cpu").detach().float().clone()
+        copied = as_floats(f"Alignment({name})", values)
     if copied.shape != shape:
         raise ConfigError(f"{name} must {size}, got shape {tuple(copied.shape)}")
     if not copied.isfinite().all():
@@ -220,6 +232,7 @@ def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Te
     return copied
 
 
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class AlignmentChain(OnHub):
     """Alignments one after the other: A to B, B to C, and so on.
@@ -238,7 +251,7 @@ class AlignmentChain(OnHub):
 
     def __post_init__(self) -> None:
         if not self.steps:
-            raise ConfigError("a chain needs at least one alignment")
+            raise ConfigError("a chain needs at least one alignment in steps")
         for place, (one, other) in enumerate(pairwise(self.steps), start=1):
             if one.target != other.source:
                 raise ConfigError(
@@ -256,11 +269,13 @@ class AlignmentChain(OnHub):
         """Nodes of the last model."""
         return self.steps[-1].target
 
+    @checked_arguments
     def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
         """This chain and then `other`."""
         more = other.steps if isinstance(other, AlignmentChain) else (other,)
         return AlignmentChain((*self.steps, *more))
 
+    @checked_arguments
     def transfer(self, scores: NodeScores) -> NodeScores:
         """Predicted scores of the last model's nodes.
 
@@ -271,12 +286,14 @@ class AlignmentChain(OnHub):
             scores = step.transfer(scores)
         return scores
 
+    @checked_arguments
     def mask(self, scores: NodeScores) -> Float[Tensor, " target"]:
         """The last step's soft mask, in (0, 1)."""
         for step in self.steps[:-1]:
             scores = step.transfer(scores)
         return self.steps[-1].mask(scores)
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Write every alignment of the chain, in order, to one safetensors file.
 
@@ -287,6 +304,7 @@ class AlignmentChain(OnHub):
         save_tensors(path, "alignment-chain", *stored.pack_all(self.steps))
 
     @classmethod
+    @checked_arguments
     def load(cls, path: str | Path) -> AlignmentChain:
         """Read a chain. Raises `FileFormatError` when the file does not hold a valid one."""
         tensors, metadata = load_tensors(path, "alignment-chain")

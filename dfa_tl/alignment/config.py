@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.settings import check_choice, check_number, check_seed, whole_number
 
@@ -13,6 +14,7 @@ Initialization = Literal["random", "depth-mean", "depth-mean-paper"]
 Learned = Literal["full", "scale"]
 
 
+@checked_arguments(skip=("*",))
 @dataclass(frozen=True)
 class AlignmentConfig:
     """Settings of `align`.

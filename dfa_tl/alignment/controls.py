@@ -23,18 +23,21 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dfa_tl.alignment.align import SourceVector, train
+from dfa_tl.alignment.align import SourceVector, by_task, train
 from dfa_tl.alignment.alignment import Alignment, normalize
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.depth import depth_mean, depth_mean_paper
 from dfa_tl.alignment.parameters import FullWeights, LinearMap, initial_map, normal
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
-from dfa_tl.models.wrapper import NodeModel, check_node_model
+from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.settings import check_number, check_seed
 from dfa_tl.tasks.pairs import PairDataset
 
 
+@checked_arguments
 def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None) -> Alignment:
     """An untrained random W, of the config's seed and standard deviation."""
     settings = config or AlignmentConfig.paper()
@@ -43,6 +46,7 @@ def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = 
     return Alignment(matrix, source, target, settings, provenance={"control": "random_W"})
 
 
+@checked_arguments
 def untrained_W(source: NodeSet, target: NodeSet, config: AlignmentConfig) -> Alignment:
     """W, and its bias, as `align` starts with them under the same settings."""
     generator = torch.Generator().manual_seed(config.seed)
@@ -54,6 +58,7 @@ def untrained_W(source: NodeSet, target: NodeSet, config: AlignmentConfig) -> Al
     )
 
 
+@checked_arguments
 def depth_mean_W(
     source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
 ) -> Alignment:
@@ -69,6 +74,7 @@ def depth_mean_W(
     return Alignment(depth_mean(source, target), source, target, settings, provenance=provenance)
 
 
+@checked_arguments
 def depth_mean_paper_W(
     source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
 ) -> Alignment:
@@ -79,8 +85,10 @@ def depth_mean_paper_W(
     return Alignment(matrix, source, target, settings, provenance=provenance)
 
 
+@checked_arguments
 def permuted_W(alignment: Alignment, seed: int) -> Alignment:
     """The same W with its target columns, and the bias with them, in a random order."""
+    check_seed("seed", seed)
     order = _order(len(alignment.target), seed)
     return replace(
         alignment,
@@ -90,11 +98,13 @@ def permuted_W(alignment: Alignment, seed: int) -> Alignment:
     )
 
 
+@checked_arguments
 def scrambled_s(scores: NodeScores, seed: int) -> NodeScores:
     """The same values on other nodes, in a random order.
 
     Nodes without a score stay as they are: the values are permuted among the others.
     """
+    check_seed("seed", seed)
     scored = [place for place, node in enumerate(scores.nodes) if node.name not in scores.unscored]
     values = scores.values.clone()
     values[scored] = scores.values[scored][_order(len(scored), seed)]
@@ -106,21 +116,25 @@ def scrambled_s(scores: NodeScores, seed: int) -> NodeScores:
     )
 
 
+@checked_arguments
 def random_s(nodes: NodeSet, seed: int) -> NodeScores:
     """One N(0, 1) number per node."""
+    check_seed("seed", seed)
     values = normal(1, len(nodes), torch.Generator().manual_seed(seed))[0]
     return NodeScores(nodes, values, provenance={"method": "random_s", "seed": seed})
 
 
+@checked_arguments
 def uniform_s(source: NodeSet) -> NodeScores:
     """Constant scores, 1 for every node."""
     ones = torch.ones(len(source), dtype=torch.float32, device="cpu")
     return NodeScores(source, ones, provenance={"method": "uniform_s"})
 
 
+@checked_arguments
 def target_only(
     target: NodeModel,
-    data: Mapping[str, PairDataset],
+    data: PairDataset | Mapping[str, PairDataset],
     config: AlignmentConfig | None = None,
     *,
     start: float = 0.5,
@@ -133,7 +147,8 @@ def target_only(
 
     Args:
         target: The target model; it is as it was afterwards.
-        data: Pairs to train on by task; for the control of one task, that task's train pairs.
+        data: Pairs to train on, by task; for the control of one task, that task's train pairs,
+            which need no name beside their own.
         config: Its optimiser, sparsity, temperature and seed; what it says of W, of source scores
             and of their profile does not apply. The default is the paper's, in batches of 16:
             a single logit moves by no more than the learning rate in a step, and .1 is the paper's.
@@ -150,13 +165,14 @@ def target_only(
         DataError: pairs that the target's tokenizer makes unusable.
         NumericsError: the loss is not finite.
     """
-    check_node_model(target)
+    data = by_task(data)
     if not data:
-        raise ConfigError("no tasks to train on: give pairs of at least one")
+        raise ConfigError("target_only(data=...) has no tasks to train on: give at least one")
+    check_number("start", start)
     settings = config or AlignmentConfig.paper(batch_size=16)
     with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
         shape = (1, len(target.nodes))
-        logits = torch.full(shape, start, dtype=torch.float32, device=target.device)
+        logits = torch.full(shape, float(start), dtype=torch.float32, device=target.device)
         mask = LinearMap(FullWeights(logits))
         one = SourceVector(logits.new_ones(1))
         generator = torch.Generator().manual_seed(settings.seed)
@@ -176,9 +192,10 @@ def target_only(
     )
 
 
+@checked_arguments
 def regression(
-    source_scores: Mapping[str, NodeScores],
-    gold: Mapping[str, NodeScores],
+    source_scores: NodeScores | Mapping[str, NodeScores],
+    gold: NodeScores | Mapping[str, NodeScores],
     penalty: float = 1.0,
 ) -> Alignment:
     """The supervised W: ridge regression from source scores to gold scores over tasks.
@@ -196,7 +213,8 @@ def regression(
     nothing to regress on and gives its own gold scores for every s.
 
     Args:
-        source_scores: Source scores of the training tasks.
+        source_scores: Source scores of the training tasks, by task; for a single task, its
+            scores as they are will do.
         gold: Target scores of the same tasks, attributed directly.
         penalty: Weight of the ridge, above 0.
 
@@ -204,18 +222,18 @@ def regression(
         ConfigError: no tasks, different tasks, or a penalty that is not above 0.
         ScoresError: scores of different models.
     """
+    source_scores, gold = _by_task(source_scores), _by_task(gold)
     if set(source_scores) != set(gold):
         raise ConfigError(
-            f"source scores are of tasks {sorted(source_scores)}, gold of {sorted(gold)}; give "
-            "both for each"
+            f"source_scores has the tasks {sorted(source_scores)} and gold {sorted(gold)}: give "
+            "both for the same tasks"
         )
-    if not penalty > 0:
-        raise ConfigError(f"penalty={penalty}: must be above 0")
+    check_number("penalty", penalty, above=0)
     tasks = list(gold)
     g = _standardised(gold, "target").double()
     s = _standardised({task: source_scores[task] for task in tasks}, "source").double()
     X, G = s - s.mean(0), g - g.mean(0)
-    ridge = penalty * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
+    ridge = float(penalty) * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
     W = X.T @ torch.linalg.solve(X @ X.T + ridge, G)
     first_source, first_gold = source_scores[tasks[0]], gold[tasks[0]]
     return Alignment(
@@ -234,7 +252,8 @@ def regression(
     )
 
 
-def mean_gold(gold: Mapping[str, NodeScores]) -> NodeScores:
+@checked_arguments
+def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
     """The mean over tasks of gold scores at zero mean and unit standard deviation in each task.
 
     Standardised, no task counts for more because its metric has larger units. Constant scores,
@@ -244,6 +263,7 @@ def mean_gold(gold: Mapping[str, NodeScores]) -> NodeScores:
         ConfigError: no tasks.
         ScoresError: scores of different models.
     """
+    gold = _by_task(gold)
     values = _standardised(gold, "target").mean(0)
     first = next(iter(gold.values()))
     return NodeScores(
@@ -257,10 +277,15 @@ def mean_gold(gold: Mapping[str, NodeScores]) -> NodeScores:
     )
 
 
+def _by_task(scores: NodeScores | Mapping[str, NodeScores]) -> Mapping[str, NodeScores]:
+    """The scores by task; a single vector is that of one task."""
+    return {"task": scores} if isinstance(scores, NodeScores) else scores
+
+
 def _standardised(scores: Mapping[str, NodeScores], side: str) -> Tensor:
     """One row per task. Raises for no tasks, and for scores of different models."""
     if not scores:
-        raise ConfigError("no tasks: give scores of at least one")
+        raise ConfigError(f"no tasks: give {side} scores of at least one")
     first = next(iter(scores.values()))
     for vector in scores.values():
         check_nodes(vector, first.nodes, f"the first task's {side} model")

@@ -8,7 +8,11 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.errors import ConfigError
 
+
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class AlignmentHistory:
     """What happened at each training step.
@@ -24,6 +28,15 @@ class AlignmentHistory:
     kl: Float[Tensor, " step"]
     mean_mask: Float[Tensor, " step"]
     tasks: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "kl", "mean_mask"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != (len(self.tasks),):
+                raise ConfigError(
+                    f"{name}: expected one number per step: {len(self.tasks)} in tasks, got shape "
+                    f"{shape}"
+                )
 
     def __len__(self) -> int:
         return len(self.tasks)

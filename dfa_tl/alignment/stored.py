@@ -93,7 +93,8 @@ def pack_all(steps: Sequence[Alignment]) -> tuple[dict[str, Tensor], dict[str, A
     tensors, metadata = {}, []
     for number, step in enumerate(steps):
         own, about = pack(step)
-        tensors |= {f"{number}.{name}": tensor for name, tensor in own.items()}
+        # Copies: an alignment may be in a chain twice, and safetensors takes no shared memory.
+        tensors |= {f"{number}.{name}": tensor.clone() for name, tensor in own.items()}
         metadata.append(about)
     return tensors, {"steps": metadata}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from tqdm.auto import tqdm
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.exact import exact
 from dfa_tl.attribution.gradients import PairScores
 from dfa_tl.attribution.ig_activations import nap_ig_activations
@@ -20,7 +21,7 @@ from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.solved import CleanLook
-from dfa_tl.models.wrapper import NodeModel, check_node_model
+from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import PairBatch
@@ -44,6 +45,7 @@ METHODS: dict[str, Method] = {
 }
 
 
+@checked_arguments
 def attribute(
     model: NodeModel,
     data: PairDataset,
@@ -91,7 +93,6 @@ def attribute(
         >>> [node.name for node in scores.top(3)]
         ['m2', 'a2.h2', 'a2.h3']
     """
-    check_node_model(model)
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     check_goes_with(method, ablation)

@@ -5,6 +5,20 @@ jobs; 130 interrupted with Ctrl-C.
 """
 
 from dfa_tl.cli import report, single, study, transfer
-from dfa_tl.cli.app import app
+from dfa_tl.cli.app import app, register
+
+# In the order in which `--help` lists them.
+for function in (
+    transfer.transfer,
+    single.attribute,
+    single.align,
+    single.evaluate,
+    single.models,
+    single.tasks,
+    study.study,
+    study.tables,
+    report.report,
+):
+    register(function)
 
 __all__ = ["app", "report", "single", "study", "transfer"]

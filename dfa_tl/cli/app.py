@@ -1,26 +1,33 @@
-"""The application, and what its commands share: options, settings, errors in one line."""
+"""The application, and what its commands share: options, settings, errors in one line.
+
+torch, Transformers and the like take seconds to import, so commands reach the package as
+`dfa_tl.NAME`, which imports on first use, and import the rest inside: `--help` needs none of it.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from collections.abc import Callable
 from functools import wraps
+from inspect import cleandoc
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from huggingface_hub.utils import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar
 
-from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.attribution.attribute import METHODS
-from dfa_tl.errors import ConfigError, DFAError
-from dfa_tl.models.loading import load_model
-from dfa_tl.models.wrapper import NodeModel
+import dfa_tl
+from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
 from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
 
+if TYPE_CHECKING:
+    from dfa_tl.alignment.config import AlignmentConfig
+    from dfa_tl.models.wrapper import NodeModel
+    from dfa_tl.tasks.pairs import PairDataset
+
 EXIT_ERROR, EXIT_FAILED_JOBS, EXIT_INTERRUPTED = 1, 3, 130
+DEFAULT_PAIRS = 96
 
 app = typer.Typer(
     help="Carry a circuit found in a small language model over to a larger one.",
@@ -30,14 +37,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ModelName = Annotated[str, typer.Option(help="Bundled name, folder or hub name.")]
-Task = Annotated[str, typer.Option(help="One of `dfa-tl tasks`, or a folder of pairs.")]
-Method = Annotated[str, typer.Option(help=", ".join(METHODS))]
-Pairs = Annotated[int, typer.Option("--pairs", min=1, help="Pairs per task.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of pairs, initialisation and batch order.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per run.")]
-Device = Annotated[str | None, typer.Option(help="Default: a GPU when there is one.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+ModelName = Annotated[
+    str, typer.Option(help="A bundled model (see `dfa-tl models`), a folder, or a hub name.")
+]
+Task = Annotated[
+    str, typer.Option(help="A name from `dfa-tl tasks`, or a folder of pairs, such as ./my_task.")
+]
+Method = Annotated[
+    str,
+    typer.Option(help="Attribution method: nap, nap-ig-inputs, nap-ig-activations or exact."),
+]
+Pairs = Annotated[
+    int | None,
+    typer.Option(
+        "--pairs",
+        min=1,
+        help=f"Pairs per task.  [default: {DEFAULT_PAIRS}, or all where there are fewer]",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed of the pairs, of W's start and of the order of batches.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per run of a model.")]
+Device = Annotated[
+    str | None, typer.Option(help="Such as cpu or cuda:1.  [default: a GPU where there is one]")
+]
+Dtype = Annotated[str, typer.Option(help="Precision of the weights: float32, bfloat16 or float16.")]
 PrependBos = Annotated[
     bool | None,
     typer.Option(
@@ -45,20 +71,27 @@ PrependBos = Annotated[
         help="Whether prompts begin with a BOS. Default: as the model, and the benchmark, do.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Config = Annotated[Path | None, typer.Option(help="YAML file with settings of align.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, name=value.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="No progress bars, and no messages of other packages.")
+]
+Config = Annotated[Path | None, typer.Option(help="YAML file with settings of the training of W.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting as name=value, such as epochs=10; may be repeated."),
+]
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors, and Ctrl-C, are one line and an exit code."""
+def register(function: Callable[..., None]) -> None:
+    """Make a function a command whose errors, and Ctrl-C, are one line and an exit code."""
 
     @wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
         if kwargs.get("quiet"):
-            no_loading_bars()
+            silence_other_packages()
         try:
-            function(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                function(*args, **kwargs)
         except DFAError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(EXIT_ERROR) from error
@@ -67,23 +100,43 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(EXIT_INTERRUPTED) from error
 
     # The paragraphs of examples stay as they are written.
-    guarded.__doc__ = (function.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
-    return app.command()(guarded)
+    guarded.__doc__ = cleandoc(function.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
+    app.command()(guarded)
 
 
-def no_loading_bars() -> None:
-    """Silence the progress bars of the packages that models and data are loaded with."""
-    import datasets  # slow to import, and needed by the benchmark's tasks alone
+def silence_other_packages() -> None:
+    """Switch off the bars and messages of what models and data are loaded with.
 
-    disable_progress_bar()
-    disable_progress_bars()
-    datasets.disable_progress_bars()
+    They read these variables when they are imported, which is later; worker processes inherit them.
+    """
+    for package in ("HF_HUB", "HF_DATASETS"):
+        os.environ[f"{package}_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    # Without a handler, Python prints the warnings that are logged.
+    logging.getLogger().addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=AlignmentWarning)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = None) -> NodeModel:
     """The model that the options name."""
     check_choice("dtype", dtype, ("float32", "bfloat16", "float16"))
-    return load_model(name, device=device, dtype=getattr(torch, dtype), prepend_bos=prepend_bos)
+    return dfa_tl.load_model(name, device=device, dtype=dtype, prepend_bos=prepend_bos)
+
+
+def load_pairs(task: str, n: int | None, *, seed: int, split: str = "train") -> PairDataset:
+    """`n` pairs of a task; where no number was asked for, the usual one or all that there are."""
+    if n is None:
+        from dfa_tl.tasks import TASKS
+
+        generated = task in TASKS
+        held = DEFAULT_PAIRS if generated else len(dfa_tl.load_task(task, split=split))
+        n = min(DEFAULT_PAIRS, held)
+    return dfa_tl.load_task(task, split=split, n=n, seed=seed)
 
 
 def read_settings(path: Path | None, changes: list[str] | None) -> dict[str, Any]:
@@ -100,8 +153,8 @@ def read_settings(path: Path | None, changes: list[str] | None) -> dict[str, Any
 def alignment_config(path: Path | None, changes: list[str] | None, seed: int) -> AlignmentConfig:
     """Settings of `align` from a file and flags."""
     settings: dict[str, Any] = {"seed": seed} | read_settings(path, changes)
-    check_names(settings, AlignmentConfig, "align")
-    return AlignmentConfig(**settings)
+    check_names(settings, dfa_tl.AlignmentConfig, "align")
+    return dfa_tl.AlignmentConfig(**settings)
 
 
 class _Echo(logging.Handler):
@@ -109,9 +162,21 @@ class _Echo(logging.Handler):
         typer.echo(self.format(record), err=True)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dfa-tl {dfa_tl.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
-    verbose: Annotated[bool, typer.Option(help="Log what other packages do, too.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what other packages do.")] = False,
 ) -> None:
     if verbose:
         logging.basicConfig(level=logging.INFO)

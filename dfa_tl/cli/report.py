@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfa_tl.cli.app import Device, Quiet, command, load
+import dfa_tl
+from dfa_tl.cli.app import Device, Quiet, load
 from dfa_tl.errors import DFAError
 from dfa_tl.io.output import output_file
-from dfa_tl.models.loading import BUNDLED
-from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
-from dfa_tl.report.claims import regime_of
-from dfa_tl.study.results import StudyResults
-from dfa_tl.tasks.registry import load_task
+
+if TYPE_CHECKING:
+    from dfa_tl.models.patterns import AttentionPatterns
+    from dfa_tl.study.results import StudyResults
 
 NODES = 12  # of each circuit, whose heads are shown
 
 
-@command
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
     out: Annotated[
@@ -30,8 +29,9 @@ def report(
         bool | None,
         typer.Option(
             "--attention/--no-attention",
-            help="Run the models of the first pair to show what heads look at. Default: only "
-            "where both are bundled.",
+            help="Run the models of the first pair to show what heads look at.  [default: only "
+            "where both are bundled]",
+            show_default=False,
         ),
     ] = None,
     device: Device = None,
@@ -43,8 +43,10 @@ def report(
       dfa-tl report runs/llama
       dfa-tl report runs/llama --out llama.html --attention --device cuda
     """
+    from dfa_tl.models.loading import BUNDLED
+
     file = output_file(out or folder, "report.html")
-    results = StudyResults.load(folder)
+    results = dfa_tl.StudyResults.load(folder)
     pair = results.config.pairs[0]
     is_bundled = {pair.source, pair.target} <= set(BUNDLED)
     shown = _attention(results, device) if (is_bundled if attention is None else attention) else {}
@@ -53,6 +55,8 @@ def report(
 
 def _attention(results: StudyResults, device: str | None) -> dict[str, AttentionPatterns]:
     """What the best heads of the first task's circuit look at, in both models."""
+    from dfa_tl.report.claims import regime_of
+
     config = results.config
     pair, task, method, seed = config.pairs[0], config.tasks[0], config.methods[0], config.seeds[0]
     regime = regime_of(config)
@@ -60,7 +64,7 @@ def _attention(results: StudyResults, device: str | None) -> dict[str, Attention
         source = results.source_scores(pair.name, task, method, seed)
         of_target = results.scores(pair.name, task, method, seed)
         target = next(v for name, v in of_target.items() if name.split("|")[0] == regime)
-        prompts = load_task(task, split=config.test_split, n=1, seed=config.test_seed)
+        prompts = dfa_tl.load_task(task, split=config.test_split, n=1, seed=config.test_seed)
     except DFAError as error:
         typer.echo(f"no attention views: {error}", err=True)
         return {}
@@ -71,5 +75,5 @@ def _attention(results: StudyResults, device: str | None) -> dict[str, Attention
     ):
         model = load(name, device, config.dtype, config.prepend_bos)
         title = f"{name}: heads among the {NODES} best nodes of its {circuit}"
-        shown[title] = attention_patterns(model, prompts, scores.top(NODES))
+        shown[title] = dfa_tl.attention_patterns(model, prompts, scores.top(NODES))
     return shown

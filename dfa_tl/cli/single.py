@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dfa_tl.alignment.align import align as train_alignment
-from dfa_tl.alignment.alignment import Alignment
-from dfa_tl.attribution.attribute import attribute as attribute_scores
+import dfa_tl
 from dfa_tl.cli.app import (
     BatchSize,
     Config,
@@ -24,61 +22,60 @@ from dfa_tl.cli.app import (
     Settings,
     Task,
     alignment_config,
-    command,
     load,
+    load_pairs,
 )
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.evaluate import evaluate_many
-from dfa_tl.evaluation.statistics import cpr_interval
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_file
-from dfa_tl.models.loading import BUNDLED, load_model
-from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice
-from dfa_tl.study.config import GRIDS
-from dfa_tl.tasks import TASKS
-from dfa_tl.tasks.metrics import METRICS
-from dfa_tl.tasks.mib import SOURCES
-from dfa_tl.tasks.registry import load_task
 
 
-@command
 def models(quiet: Quiet = False) -> None:
-    """List the bundled models; folders and hub names work everywhere they do.
+    """List the bundled models. Folders and hub names work wherever their names do.
 
     Examples:
       dfa-tl models --quiet
     """
+    from dfa_tl.models.loading import BUNDLED
+
     for name in BUNDLED:
-        model = load_model(name)
+        model = dfa_tl.load_model(name)
         typer.echo(f"{name}: {model.nodes}")
 
 
-@command
 def tasks() -> None:
-    """List the tasks that have a name; a folder with train.csv and test.csv is one of your own.
+    """List the tasks that have a name. A folder with train.csv and test.csv is a task, too.
 
     Examples:
       dfa-tl tasks
     """
+    from dfa_tl.tasks import TASKS
+    from dfa_tl.tasks.mib import SOURCES
+
     for name in TASKS:
-        pair = load_task(name, n=1).pairs[0]
+        pair = dfa_tl.load_task(name, n=1).pairs[0]
         typer.echo(f"{name}\n  clean    {pair.clean}{pair.answer}")
         typer.echo(f"  corrupt  {pair.corrupt}{pair.wrong_answer}")
     for name, task in SOURCES.items():
         typer.echo(f"{name}\n  from     {task.source} on the Hugging Face hub")
 
 
-@command
 def attribute(
     model: ModelName,
     task: Task,
     out: Annotated[Path, typer.Option(help="File for the scores (.safetensors), or a folder.")],
     method: Method = "nap-ig-inputs",
-    pairs: Pairs = 96,
+    pairs: Pairs = None,
     seed: Seed = 0,
-    ig_steps: Annotated[int, typer.Option(min=1)] = 5,
-    ablation: Annotated[str, typer.Option()] = "counterfactual",
+    ig_steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 5,
+    ablation: Annotated[
+        str,
+        typer.Option(
+            help="What a removed node's activation becomes: counterfactual, zero, mean or "
+            "mean-positional."
+        ),
+    ] = "counterfactual",
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: Dtype = "float32",
@@ -92,9 +89,9 @@ def attribute(
       dfa-tl attribute --model gpt2-small --task ./greater_than --out greater_than.safetensors
     """
     file = output_file(out, "scores.safetensors")
-    scores = attribute_scores(
+    scores = dfa_tl.attribute(
         load(model, device, dtype, prepend_bos),
-        load_task(task, n=pairs, seed=seed),
+        load_pairs(task, pairs, seed=seed),
         method,
         ig_steps=ig_steps,
         ablation=ablation,
@@ -105,14 +102,15 @@ def attribute(
     typer.echo(f"{scores}\n{file}")
 
 
-@command
 def align(
     target: ModelName,
-    scores: Annotated[list[Path], typer.Option(help="Source scores; once per training task.")],
+    scores: Annotated[
+        list[Path], typer.Option(help="File of source scores; repeat it for each training task.")
+    ],
     out: Annotated[Path, typer.Option(help="File for the alignment (.safetensors), or a folder.")],
     config: Config = None,
     settings: Settings = None,
-    pairs: Pairs = 96,
+    pairs: Pairs = None,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = "float32",
@@ -129,14 +127,14 @@ def align(
     settled = alignment_config(config, settings, seed)
     of_task = {}
     for path in scores:
-        loaded = NodeScores.load(path)
+        loaded = dfa_tl.NodeScores.load(path)
         of_task[str(loaded.provenance.get("task", ""))] = loaded
     if len(of_task) < len(scores):
         raise ConfigError("two of the scores files are of the same task; give each task once")
-    alignment = train_alignment(
+    alignment = dfa_tl.align(
         of_task,
         load(target, device, dtype, prepend_bos),
-        {task: load_task(task, n=pairs, seed=seed) for task in of_task},
+        {task: load_pairs(task, pairs, seed=seed) for task in of_task},
         settled,
         progress=not quiet,
     )
@@ -144,20 +142,26 @@ def align(
     typer.echo(f"{alignment}\n{file}")
 
 
-@command
 def evaluate(
     model: ModelName,
     task: Task,
-    scores: Annotated[list[Path], typer.Option(help="Scores of this model's nodes.")],
+    scores: Annotated[
+        list[Path], typer.Option(help="File of scores of this model's nodes; may be repeated.")
+    ],
     alignment: Annotated[
-        Path | None, typer.Option(help="The scores are a source's: transfer them first.")
+        Path | None,
+        typer.Option(help="File of an alignment that carries the scores over to this model first."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="nodes or mib.")] = "nodes",
-    grid: Annotated[str, typer.Option(help="linear or mib.")] = "mib",
-    metric: Annotated[str, typer.Option(help=", ".join(METRICS))] = "logit_diff",
-    absolute: Annotated[bool, typer.Option(help="Rank by absolute score.")] = False,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    pairs: Pairs = 96,
+    protocol: Annotated[str, typer.Option(help="Protocol of evaluation: nodes or mib.")] = "nodes",
+    grid: Annotated[str, typer.Option(help="Proportions of nodes to keep: linear or mib.")] = "mib",
+    metric: Annotated[
+        str, typer.Option(help="Metric: logit_diff, prob_diff, log_prob, kl or accuracy.")
+    ] = "logit_diff",
+    absolute: Annotated[bool, typer.Option(help="Rank nodes by absolute score.")] = False,
+    split: Annotated[
+        str, typer.Option(help="Pairs to measure on: test, validation or train.")
+    ] = "test",
+    pairs: Pairs = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="File for the curves (.csv), or a folder.")
@@ -175,16 +179,19 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
+    from dfa_tl.study.config import GRIDS
+    from dfa_tl.tasks.metrics import METRICS
+
     file = None if out is None else output_file(out, "curves.csv")
     check_choice("grid", grid, GRIDS)
     check_choice("metric", metric, METRICS)
-    vectors = {str(path): NodeScores.load(path) for path in scores}
+    vectors = {str(path): dfa_tl.NodeScores.load(path) for path in scores}
     if alignment is not None:
-        mapping = Alignment.load(alignment)
+        mapping = dfa_tl.Alignment.load(alignment)
         vectors = {name: mapping.transfer(vector) for name, vector in vectors.items()}
-    curves = evaluate_many(
+    curves = dfa_tl.evaluate_many(
         load(model, device, dtype, prepend_bos),
-        load_task(task, split=split, n=pairs, seed=seed),
+        load_pairs(task, pairs, seed=seed, split=split),
         vectors,
         protocol=protocol,
         ks=GRIDS[grid],

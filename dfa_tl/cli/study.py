@@ -8,29 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
+import dfa_tl
 from dfa_tl.cli.app import (
     EXIT_FAILED_JOBS,
     Quiet,
     Settings,
-    command,
-    no_loading_bars,
     read_settings,
 )
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.io.output import output_folder
-from dfa_tl.pool import local_pool
-from dfa_tl.study.config import RELATIONS, StudyConfig
-from dfa_tl.study.results import StudyResults
-from dfa_tl.study.run import run_study
 
 
-@command
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file with the settings of the study.")],
     out: Annotated[Path, typer.Option(help="Folder of the study; run again to resume.")],
     settings: Settings = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for this one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that share the work; 0 does it in this one.")
+    ] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Run a study, or what is missing of it, and write its tables.
@@ -40,11 +36,12 @@ def study(
       dfa-tl study study.yaml --out runs/llama --workers 2 --set "seeds=[0, 1, 2]"
       dfa-tl study study.yaml --out runs/slow --set variants.default.learning_rate=1e-3
     """
-    described = StudyConfig.from_dict(_nested(read_settings(config, settings)))
+    from dfa_tl.pool import local_pool
+
+    described = dfa_tl.StudyConfig.from_dict(_nested(read_settings(config, settings)))
     folder = output_folder(out)
-    in_workers = no_loading_bars if quiet else None
-    with local_pool(workers, in_workers) if workers else nullcontext() as executor:
-        results = run_study(described, folder, executor, progress=not quiet)
+        with local_pool(workers) if workers else nullcontext() as executor:
+        results = dfa_tl.run_study(described, folder, executor, progress=not quiet)
     left = len(results.missing)
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
     typer.echo(f"{n_jobs - left} of {n_jobs} jobs done, {len(results.failures)} failed")
@@ -88,11 +85,17 @@ def _entries(name: str, value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
-@command
 def tables(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the files.")] = None,
-    show: Annotated[str | None, typer.Option(help="Print this table instead.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the files.  [default: tables/ in the study's]", show_default=False
+        ),
+    ] = None,
+    show: Annotated[
+        str | None, typer.Option(help="Print this table instead of writing any.")
+    ] = None,
 ) -> None:
     """Write the tables of a study as .csv, .md and .tex, or print one.
 
@@ -103,7 +106,7 @@ def tables(
     place = user_path(folder) / "tables" if out is None else user_path(out)
     if show is None:
         place = output_folder(place)
-    results = StudyResults.load(folder)
+    results = dfa_tl.StudyResults.load(folder)
     if left := len(results.missing):
         typer.echo(
             f"{left} jobs of this study are not done; its tables are of the others", err=True

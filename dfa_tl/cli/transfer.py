@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dfa_tl.alignment import controls
-from dfa_tl.alignment.align import align
-from dfa_tl.attribution.attribute import attribute
+import dfa_tl
 from dfa_tl.cli.app import (
     BatchSize,
     Config,
@@ -24,20 +22,15 @@ from dfa_tl.cli.app import (
     Settings,
     Task,
     alignment_config,
-    command,
     load,
+    load_pairs,
 )
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.evaluate import evaluate_many
-from dfa_tl.evaluation.statistics import cpr_interval
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_folder
 from dfa_tl.io.strict_json import json_bytes
-from dfa_tl.tasks import MIB_TASKS, TASKS
-from dfa_tl.tasks.registry import load_task
 
 
-@command
 def transfer(
     source: ModelName,
     target: ModelName,
@@ -46,19 +39,27 @@ def transfer(
     train: Annotated[
         list[str] | None,
         typer.Option(
-            help="A task that W is trained on; once per task. Default: the generated tasks, or "
-            "the benchmark's for one of the benchmark's."
+            help="Task that W is trained on; may be repeated.  [default: the generated tasks, or "
+            "the benchmark's where --task is one of those]",
+            show_default=False,
         ),
     ] = None,
     method: Method = "nap-ig-inputs",
     config: Config = None,
     settings: Settings = None,
-    pairs: Pairs = 96,
+    pairs: Pairs = None,
     attribution_pairs: Annotated[
         int | None,
         typer.Option(min=1, help="Pairs that scores are attributed on; as many as --pairs."),
     ] = None,
-    test_pairs: Annotated[int, typer.Option(min=1)] = 96,
+    test_pairs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pairs to measure circuits on.  [default: 96, or all where there are fewer]",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     device: Device = None,
@@ -66,9 +67,11 @@ def transfer(
     prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
-    r"""The main job: carry a task's circuit over and measure it next to gold and uniform s.
+    r"""Carry a task's circuit over to a larger model, and measure what it is worth there.
 
-    W is trained on other tasks (zero-shot), and once more on this one alone (in-distribution).
+    W is trained on the other tasks (zero-shot), and once more on this one alone (in-distribution).
+    Both circuits are measured next to gold, attributed on the target itself, and next to a W that
+    saw no source (uniform_s).
 
     Examples:
       dfa-tl transfer --source toy-small --target toy-large --task ioi --out out/ioi
@@ -79,12 +82,12 @@ def transfer(
     settled = alignment_config(config, settings, seed)
     known_tasks = MIB_TASKS if task.startswith("mib/") else TASKS
     others = {
-        name: load_task(name, n=pairs, seed=seed) for name in train or known_tasks if name != task
+        name: load_pairs(name, pairs, seed=seed) for name in train or known_tasks if name != task
     }
     if not others:
         raise ConfigError(f"--train names no task but {task!r}; zero-shot W needs another")
-    data = others | {task: load_task(task, n=pairs, seed=seed)}
-    test = load_task(task, split="test", n=test_pairs, seed=seed)
+    data = others | {task: load_pairs(task, pairs, seed=seed)}
+    test = load_pairs(task, test_pairs, seed=seed, split="test")
     small, large = (
         load(source, device, dtype, prepend_bos),
         load(target, device, dtype, prepend_bos),
@@ -92,25 +95,26 @@ def transfer(
     options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
     attributed = data
     if attribution_pairs is not None:
-        attributed = {name: load_task(name, n=attribution_pairs, seed=seed) for name in data}
+        attributed = {name: load_pairs(name, attribution_pairs, seed=seed) for name in data}
     known = {
-        name: attribute(small, of_task, method, **options) for name, of_task in attributed.items()
+        name: dfa_tl.attribute(small, of_task, method, **options)
+        for name, of_task in attributed.items()
     }
-    constant = controls.uniform_s(small.nodes)
+    constant = dfa_tl.controls.uniform_s(small.nodes)
     alignments = {
         "in-distribution": ({task: known[task]}, {task: data[task]}, known[task]),
         "zero-shot": ({name: known[name] for name in others}, others, known[task]),
         "uniform_s": (dict.fromkeys(others, constant), others, constant),
     }
-    vectors = {"gold": attribute(large, attributed[task], method, **options)}
+    vectors = {"gold": dfa_tl.attribute(large, attributed[task], method, **options)}
     for name, (scores, trained_on, given) in alignments.items():
-        alignment = align(scores, large, trained_on, settled, progress=not quiet)
+        alignment = dfa_tl.align(scores, large, trained_on, settled, progress=not quiet)
         alignment.save(folder / f"alignment_{name}.safetensors")
         vectors[name] = alignment.transfer(given)
     known[task].save(folder / "source.safetensors")
     for name, vector in vectors.items():
         vector.save(folder / f"scores_{name}.safetensors")
-    curves = evaluate_many(large, test, vectors, **options)
+    curves = dfa_tl.evaluate_many(large, test, vectors, **options)
     table = {}
     for name, by_metric in curves.items():
         curve = by_metric["logit_diff"]

@@ -17,10 +17,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from dfa_tl import display
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.evaluation.grids import check_grid, cmd, cpr, floor
 
 
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class FaithfulnessCurve:
     """Faithfulness of the circuits of one score vector.

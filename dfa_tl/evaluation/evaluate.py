@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
 from dfa_tl.evaluation.curve import FaithfulnessCurve
@@ -33,7 +34,7 @@ from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture, interpolate, site_weights
-from dfa_tl.models.wrapper import NodeModel, Resume, check_node_model, residual_site
+from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.batches import PairBatch
@@ -43,6 +44,7 @@ from dfa_tl.tasks.pairs import PairDataset
 logger = logging.getLogger(__name__)
 
 
+@checked_arguments
 def evaluate(
     model: NodeModel,
     data: PairDataset,
@@ -99,6 +101,7 @@ def evaluate(
     return curves["scores"]["metric"]
 
 
+@checked_arguments
 def evaluate_many(
     model: NodeModel,
     data: PairDataset,
@@ -120,7 +123,6 @@ def evaluate_many(
     Returns:
         `curves[scores_name][metric_name]`.
     """
-    check_node_model(model)
     check_protocol(protocol)
     check_ablation(ablation)
     grid = check_grid(ks)

@@ -17,6 +17,7 @@ from transformer_lens.model_bridge.sources.transformers import (
 )
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.model_names import NOT_LOADED, SHORT_NAMES
@@ -32,6 +33,14 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 BUNDLED = ("toy-small", "toy-large")
 
 
+@checked_arguments(
+    skip=(
+        "model",
+        "device",
+        "dtype",
+        "device_map",
+    )
+)
 def load_model(
     model: str | Path | nn.Module | NodeModel,
     *,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.wrapper import NodeModel
@@ -23,6 +24,7 @@ from dfa_tl.nodes import Node
 from dfa_tl.tasks.pairs import PairDataset, PromptPair
 
 
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class AttentionPatterns:
     """Attention patterns of some heads on one pair, float32 on the CPU.
@@ -41,6 +43,15 @@ class AttentionPatterns:
     clean: Float[Tensor, "head query key"]
     corrupt: Float[Tensor, "head query key"]
 
+    def __post_init__(self) -> None:
+        for run in ("clean", "corrupt"):
+            n, shape = len(getattr(self, f"{run}_tokens")), tuple(getattr(self, run).shape)
+            if shape != (len(self.heads), n, n):
+                raise ConfigError(
+                    f"{run}: expected {len(self.heads)} heads over {n} {run}_tokens, got "
+                    f"shape {shape}"
+                )
+
     def __repr__(self) -> str:
         return (
             f"AttentionPatterns({self.model}: {', '.join(self.heads)}; "
@@ -54,6 +65,7 @@ def pattern_site(layer: int) -> str:
 
 
 @torch.no_grad()
+@checked_arguments
 def attention_patterns(
     model: NodeModel, pair: PromptPair | PairDataset, nodes: Iterable[Node | str]
 ) -> AttentionPatterns:

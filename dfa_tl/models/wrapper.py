@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dfa_tl.errors import ConfigError, DataError, ModelError
+from dfa_tl.arguments import checked_arguments, got
+from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.guard import one_at_a_time, unchanged
 from dfa_tl.models.probe import mask_option, probe, residual_site
 from dfa_tl.models.state import remove_hook
@@ -61,6 +62,7 @@ class NodeModel:
             for a tokenizer that has nothing to prepend.
     """
 
+    @checked_arguments(skip=("tl",))
     def __init__(
         self, tl: nn.Module, name: str | None = None, *, prepend_bos: bool | None = None
     ) -> None:
@@ -114,12 +116,16 @@ class NodeModel:
         """How many tokens the model takes."""
         return int(self.tl.cfg.n_ctx)
 
+    @checked_arguments
     def token_texts(self, tokens: Int[Tensor, " pos"]) -> list[str]:
         """Each token as text; as its number where the model has no tokenizer."""
+        if tokens.dim() != 1 or tokens.is_floating_point():
+            raise DataError(f"tokens: expected a vector of token ids, got {got(tokens)}")
         if self.tl.tokenizer is None:
             return [str(int(token)) for token in tokens]
         return [self.tl.tokenizer.decode([int(token)]) for token in tokens]
 
+    @checked_arguments
     def hook_point(self, site: str) -> Any:
         """The TransformerLens hook point called `site`.
 
@@ -137,6 +143,7 @@ class NodeModel:
         """Eval mode, frozen parameters, one thread at a time; see `dfa_tl.models.guard`."""
         return unchanged(self.tl)
 
+    @checked_arguments
     def prompt_tokens(self, prompt: str, prepend_bos: bool | None = None) -> Int[Tensor, " pos"]:
         """Tokens of one prompt on the CPU, by the model's `to_tokens`.
 
@@ -174,6 +181,7 @@ class NodeModel:
             )
         return tokens
 
+    @checked_arguments
     def answer_tokens(self, answer: str) -> Int[Tensor, " pos"]:
         """Tokens of an answer on the CPU, nothing prepended."""
         return self._tokens(answer, False)
@@ -198,6 +206,7 @@ class NodeModel:
     def _bos_to_prepend(self) -> int:
         return bos_to_prepend(self._tokenizer(), self.vocabulary_size)
 
+    @checked_arguments
     def last_logits(
         self,
         tokens: Int[Tensor, "batch pos"],
@@ -296,6 +305,7 @@ class NodeModel:
         """
         return probe(self.tl, self.name, self.nodes, self._hook_points, user_hooks=True)
 
+    @checked_arguments
     def check(self, reference: nn.Module | str | Path | None = None) -> ModelCheck:
         """Check that the hooked model is the model, and that its nodes are all that it adds up.
 
@@ -321,15 +331,6 @@ class NodeModel:
     def __repr__(self) -> str:
         bos = "" if self.prepend_bos is None else f", prepend_bos={self.prepend_bos}"
         return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device}{bos})"
-
-
-def check_node_model(model: object) -> None:
-    """Raise `ConfigError` for what is not a `NodeModel`, such as a bare TransformerLens model."""
-    if not isinstance(model, NodeModel):
-        raise ConfigError(
-            f"expected a NodeModel, got a {type(model).__name__}: load_model(...) makes one of a "
-            "name, of a folder, and of a live TransformerLens model"
-        )
 
 
 @contextmanager

@@ -22,13 +22,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.attribution.attribute import METHODS, check_goes_with
+from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.statistics import Bootstrap
+from dfa_tl.models.ablation import Ablation
 from dfa_tl.settings import (
     check_choice,
     check_names,
@@ -101,9 +104,15 @@ class PairSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "via", listed(self.via))
+        for name in ("source", "target"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(
+                    f"PairSpec({name}=...): expected the name of a model, got "
+                    f"{got(getattr(self, name))}"
+                )
         models = (self.source, *self.via, self.target)
         if not all(isinstance(model, str) and model for model in models):
-            raise ConfigError(f"a pair needs the names of its models, got {models}")
+            raise ConfigError(f"via: a pair needs the names of its models, got {shown(models)}")
 
     @property
     def name(self) -> str:
@@ -210,6 +219,7 @@ class StudyConfig:
             check_whole(name, getattr(self, name), 1)
         self._check_pairs()
         check_seed("test_seed", self.test_seed)
+        check_choice("ablation", self.ablation, get_args(Ablation))
         check_choice("test_split", self.test_split, ("test", "validation"))
         check_number("penalty", self.penalty, above=0)
         check_number("level", self.level, above=0, below=1)
@@ -288,6 +298,7 @@ class StudyConfig:
         }
 
     @classmethod
+    @checked_arguments
     def from_dict(cls, settings: Mapping[str, Any]) -> StudyConfig:
         """The study with these settings; `ConfigError` names those that are unknown."""
         check_names(settings, cls, "a study")
@@ -296,6 +307,7 @@ class StudyConfig:
         return cls(**{name: _read(name, value) for name, value in settings.items()})
 
     @classmethod
+    @checked_arguments
     def from_yaml(cls, path: str | Path) -> StudyConfig:
         """The study that a YAML file describes.
 

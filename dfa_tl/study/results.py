@@ -13,18 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from dfa_tl import display
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.hub import OnHub
 from dfa_tl.io.atomic import user_path
+from dfa_tl.models.patterns import AttentionPatterns
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import check_choice
 from dfa_tl.study import tables, timing
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
 from dfa_tl.study.code import code_identity
@@ -41,12 +44,10 @@ from dfa_tl.study.table import Table, write_frame
 from dfa_tl.study.work import load
 from dfa_tl.study.worth import worth
 
-if TYPE_CHECKING:
-    from dfa_tl.models.patterns import AttentionPatterns
-
 STUDY_FILE = "study.json"
 
 
+@checked_arguments
 @dataclass(frozen=True, eq=False)
 class StudyResults(OnHub):
     """Results of a study.
@@ -94,6 +95,7 @@ class StudyResults(OnHub):
         return display.block(title, self._facts, self.leaderboard()._repr_html_())
 
     @classmethod
+    @checked_arguments
     def load(cls, folder: str | Path) -> StudyResults:
         """The results of the study that was last run in a folder.
 
@@ -113,6 +115,7 @@ class StudyResults(OnHub):
                     found.setdefault(package, {})[version] = None
         return {package: ", ".join(versions) for package, versions in found.items()}
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Copy the study to a new or empty folder: settings, valid results, and their tables.
 
@@ -174,6 +177,7 @@ class StudyResults(OnHub):
         """The tidy table. Intervals are over test pairs; costs are passes of one pair."""
         return self._frame.copy()
 
+    @checked_arguments
     def headline(self, view: View | None = None) -> pd.DataFrame:
         """The rows of the first protocol, ranking, metric and grid.
 
@@ -186,6 +190,7 @@ class StudyResults(OnHub):
             rows = rows[rows[column] == value]
         return rows.reset_index(drop=True)
 
+    @checked_arguments
     def manifest(self, job: Job) -> dict[str, Any] | None:
         """What is on record of a job: `seconds`, passes, checksums; None where it is not done."""
         return self._store.manifest(job)
@@ -205,6 +210,7 @@ class StudyResults(OnHub):
                 return job
         raise ConfigError(f"no measured circuits of {wanted} in {self.folder}")
 
+    @checked_arguments
     def curves(
         self,
         pair: str,
@@ -225,14 +231,19 @@ class StudyResults(OnHub):
             grid: Name of a grid; the headline's by default.
             view: Protocol, ranking and metric; the headline's by default.
         """
+        if view is not None and len(view) != len(View._fields):
+            raise ConfigError(f"view: expected {', '.join(View._fields)}, got {list(view)}")
         chosen = View(*view) if view is not None else self.view
         job = self._job(pair, task, method, seed)
-        ks = GRIDS[grid or self.config.grids[0]]
+        grid = self.config.grids[0] if grid is None else grid
+        check_choice("grid", grid, self.config.grids)
+        ks = GRIDS[grid]
         if job.key not in self._curves:
             self._curves[job.key] = load_curves(self._store.path(job) / "curves.safetensors")
         saved = self._curves[job.key]
         return {label: cut(by[chosen], ks) for label, by in saved.items() if chosen in by}
 
+    @checked_arguments
     def scores(self, pair: str, task: str, method: str, seed: int = 0) -> dict[str, NodeScores]:
         """The score vectors of one test task, named as in `curves`."""
         job = self._job(pair, task, method, seed)
@@ -244,11 +255,13 @@ class StudyResults(OnHub):
             for circuit in job.circuits
         }
 
+    @checked_arguments
     def source_scores(self, pair: str, task: str, method: str, seed: int = 0) -> NodeScores:
         """The source model's scores of a task, which the regimes carry over."""
         found: Any = load(self._carried(pair, task, method, seed).needs["scores"], self._store)
         return found
 
+    @checked_arguments
     def alignment(
         self, pair: str, task: str, method: str, seed: int = 0, *, regime: str = "zero-shot"
     ) -> Alignment | AlignmentChain:
@@ -304,6 +317,7 @@ class StudyResults(OnHub):
         """Structure kept by each circuit, mean over tasks and seeds."""
         return tables.structure(self)
 
+    @checked_arguments
     def source_effect(
         self,
         against: str = "uniform_s",
@@ -323,18 +337,22 @@ class StudyResults(OnHub):
         """
         return effects(self, against, regime, view)
 
+    @checked_arguments
     def overall(self, regime: str = "zero-shot", *, view: View | None = None) -> Table:
         """A regime minus gold and minus every control, averaged over tasks."""
         return overall(self, regime, view)
 
+    @checked_arguments
     def effect_by_way(self, regime: str = "zero-shot") -> Table:
         """A regime minus uniform s under every protocol, ranking, metric and grid."""
         return effect_by_way(self, regime)
 
+    @checked_arguments
     def unbounded_tasks(self, pair: str) -> set[str]:
         """Tasks whose clean and corrupt metric cannot be told apart on their test pairs."""
         return unbounded_tasks(self, pair)
 
+    @checked_arguments
     def worth(self, regime: str = "zero-shot") -> Table:
         """How many target pairs direct attribution needs to reach a regime's CPR."""
         return worth(self, regime)
@@ -351,12 +369,14 @@ class StudyResults(OnHub):
                 found[name] = table
         return found
 
+    @checked_arguments
     def write_tables(self, folder: str | Path) -> list[Path]:
         """Write every table as .csv, .md and .tex, and the tidy table as `results.csv`."""
         out = user_path(folder)
         written = [path for name, table in self.tables().items() for path in table.write(out, name)]
         return [*written, write_frame(self.frame(), out / "results.csv")]
 
+    @checked_arguments
     def report(
         self, path: str | Path, *, attention: Mapping[str, AttentionPatterns] | None = None
     ) -> Path:

@@ -34,6 +34,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.io.atomic import user_path, write_file
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.study.code import code_identity
@@ -93,6 +94,7 @@ def run_group(
     return GroupReport(tuple(failures.values()))
 
 
+@checked_arguments
 def run_study(
     config: StudyConfig, out_dir: str | Path, executor: Any = None, progress: bool = True
 ) -> StudyResults:

@@ -24,6 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DataError, FileFormatError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.io.strict_json import without_doubles
@@ -49,6 +50,7 @@ class Table(Protocol):
         ...
 
 
+@checked_arguments
 def read_pairs(
     source: str | Path | pd.DataFrame | Table,
     *,

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.settings import check_switch, whole_number
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 OnInvalid = Literal["raise", "drop"]
 
 
+@checked_arguments(skip=("pairs",))
 @dataclass(frozen=True)
 class PairDataset:
     """Named prompt pairs.
@@ -87,6 +89,7 @@ class PairDataset:
             raise ConfigError(f"limit={self.limit}: ask for at least one pair")
 
     @classmethod
+    @checked_arguments
     def from_tokens(
         cls,
         clean: Integer[Tensor | np.ndarray, "pair pos"] | Sequence[Sequence[int]],
@@ -119,6 +122,7 @@ class PairDataset:
         return cls(pairs=(), name=name, tokens=TokenPairs(**whole, name=name))
 
     @classmethod
+    @checked_arguments
     def from_eap_ig(cls, batches: Iterable[Sequence[Any]], name: str = "pairs") -> PairDataset:
         """Pairs from an EAP-IG dataloader; see `dfa_tl.tasks.eap_ig`.
 
@@ -134,6 +138,7 @@ class PairDataset:
         """
         return cls(pairs_of_batches(batches), name=name, prepend_bos=True)
 
+    @checked_arguments
     def to_eap_ig(self, tokenizer: Tokenizer, batch_size: int = 16) -> list[EapIgBatch]:
         """The usable pairs as the batches that EAP-IG code loops over, in their order.
 
@@ -214,6 +219,7 @@ class PairDataset:
         t, length = self.tokens, int(self.tokens.lengths[index])
         return PairTokens(t.clean[index, :length], t.corrupt[index, :length], t.answers[index])
 
+    @checked_arguments
     def tokenize(self, tokenizer: Tokenizer) -> TokenPairs:
         """The pairs as tokens of one model, each checked.
 
@@ -230,6 +236,7 @@ class PairDataset:
             return self.tokens
         return padded(list(self._usable(tokenizer).usable.values()), self.name)
 
+    @checked_arguments(skip=("model",))
     def report(self, model: Runner, *, batch_size: int = 16) -> PairsReport:
         """What the pairs look like to a model, and whether it can do the task.
 
@@ -237,10 +244,15 @@ class PairDataset:
             model: Runs the clean and the corrupt prompts; it is as it was afterwards.
             batch_size: Pairs per run.
         """
-        from dfa_tl.tasks.report import report  # it works on this class
+        from dfa_tl.tasks.report import Runner, report  # it works on this class
 
+        if not isinstance(model, Runner):
+            raise ConfigError(
+                f"PairDataset.report(model=...): expected a NodeModel, got {got(model)}"
+            )
         return report(self, model, batch_size)
 
+    @checked_arguments
     def sorted_for(self, tokenizer: Tokenizer) -> Sorted:
         """Which pairs a model's tokenizer leaves usable, and which it does not, and why."""
         return sort_pairs(self.pairs, tokenizer, self.answer_rule, self.limit, self.prepend_bos)
@@ -256,7 +268,7 @@ class PairDataset:
             problems = _listed(found.dropped)
             if self.on_invalid == "raise":
                 raise DataError(
-                    f"{summary}:\n  {problems}\nMend them, or leave them out with "
+                    f"{summary}:\n  {problems}\nFix them, or leave them out with "
                     "PairDataset(..., on_invalid='drop')"
                 )
             if not n_used:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.tasks import arc, arithmetic, ioi, mcqa
 from dfa_tl.tasks.folder import is_folder, load_folder
@@ -26,6 +27,7 @@ WORDS: frozenset[str] = frozenset(ioi.WORDS | mcqa.WORDS | arithmetic.WORDS | ar
 DEFAULT_SIZE = 100
 
 
+@checked_arguments
 def load_task(
     name: str,
     *,

@@ -15,11 +15,12 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.viz.raster import data_uri
 from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, SEQUENTIAL, finished, quiet
-from dfa_tl.viz.transfer_flow import check_one, contributions
+from dfa_tl.viz.transfer_flow import contributions
 
 KINDS: tuple[str, ...] = ("heads", "MLP")
 FULL_COLOR = 0.99  # quantile of the absolute entries that has full colour in the image
@@ -33,6 +34,7 @@ class _Block(NamedTuple):
     text: str
 
 
+@checked_arguments
 def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = None) -> go.Figure:
     """W by blocks of layers (heads and MLPs apart), and the whole of W as an image.
 
@@ -50,7 +52,6 @@ def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = No
         ConfigError: a chain of alignments.
         ScoresError: the scores are not of the source model's nodes.
     """
-    check_one(alignment)
     weighed = source_scores is not None
     matrix = contributions(alignment, source_scores) if weighed else alignment.W
     entries = matrix.double().numpy()

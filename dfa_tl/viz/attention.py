@@ -19,6 +19,7 @@ import circuitsvis
 from jaxtyping import Float
 from torch import Tensor
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.viz.theme import COLORS
 
@@ -31,6 +32,7 @@ DECIMALS = 3
 RUNS = ("clean", "corrupt")
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class AttentionView:
     """A view that Jupyter shows, and that a page can take in.
@@ -56,6 +58,7 @@ class AttentionView:
         return self.html
 
 
+@checked_arguments
 def attention_view(patterns: AttentionPatterns, *, title: str = "") -> AttentionView:
     """Every head's pattern, clean above corrupt: small ones to choose from, the chosen one large.
 
@@ -86,6 +89,7 @@ def attention_view(patterns: AttentionPatterns, *, title: str = "") -> Attention
     return _view(title or f"Attention in {patterns.model}", alt, [*stages, table])
 
 
+@checked_arguments
 def token_view(
     patterns: AttentionPatterns, *, position: int = -1, title: str = ""
 ) -> AttentionView:

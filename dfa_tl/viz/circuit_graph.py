@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, ScoresError
 from dfa_tl.evaluation.circuits import circuits_of
 from dfa_tl.evaluation.curve import FaithfulnessCurve
@@ -28,6 +29,7 @@ from dfa_tl.viz.transfer_flow import contributions
 KS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
+@checked_arguments
 def circuit_graph(
     source_scores: NodeScores,
     target_scores: NodeScores,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.statistics import Interval, cpr_interval
 from dfa_tl.viz.results import (
@@ -34,6 +35,7 @@ class _Point(NamedTuple):
     seeds: list[float]
 
 
+@checked_arguments
 def controls_by_task(
     results: Results, *, pair: str | None = None, method: str | None = None
 ) -> go.Figure:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.viz.results import (
     TRAINED,
@@ -49,6 +50,7 @@ class _Point(NamedTuple):
     cpr: float
 
 
+@checked_arguments
 def cost_frontier(
     results: Results,
     *,

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.viz.results import Results, main_rows, measured_with, pairs_of, some
 from dfa_tl.viz.theme import INK, SEQUENTIAL, broken, finished, span
@@ -19,6 +20,7 @@ DARK = 0.78  # where on the colour scale white figures read better than black on
 GAP = 0.3  # between the matrix and the row of gold, in cells
 
 
+@checked_arguments
 def cross_task_heatmap(
     results: Results, *, pair: str | None = None, method: str | None = None
 ) -> go.Figure:

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.statistics import Bootstrap, cpr_interval
@@ -28,6 +29,7 @@ PANEL_WIDTH, SINGLE_WIDTH, SINGLE_HEIGHT = 380, 820, 480
 BAND_OPACITY = 0.15
 
 
+@checked_arguments
 def faithfulness_curves(
     panels: FaithfulnessCurve | Curves | Mapping[str, Curves],
     *,
@@ -63,16 +65,13 @@ def faithfulness_curves(
 def _panels(given: Any) -> dict[str, dict[str, FaithfulnessCurve]]:
     if isinstance(given, FaithfulnessCurve):
         return {"": {"circuit": given}}
-    if given and all(isinstance(value, FaithfulnessCurve) for value in given.values()):
-        return {"": dict(given)}
-    curves = [value for value in given.values() if isinstance(value, Mapping)]
     if not given or not all(given.values()):
-        raise ConfigError("nothing to draw: give at least one task with at least one curve")
-    if len(curves) < len(given):
         raise ConfigError(
-            f"expected curves by label, or by task and label; {', '.join(map(str, given))} are "
-            "some of each"
+            "faithfulness_curves(panels=...) has nothing to draw: give at least one task with at "
+            "least one curve"
         )
+    if all(isinstance(value, FaithfulnessCurve) for value in given.values()):
+        return {"": dict(given)}
     return {task: dict(each) for task, each in given.items()}
 
 

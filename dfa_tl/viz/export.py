@@ -8,8 +8,10 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.io.atomic import user_path, write_file
+from dfa_tl.settings import check_number, check_whole
 
 IMAGES = ("png", "pdf", "svg", "jpg", "webp")
 FIGURE_ENDINGS = (".html", *(f".{kind}" for kind in IMAGES))
@@ -19,6 +21,7 @@ class ExportError(DFAError, RuntimeError):
     """What makes images is not installed."""
 
 
+@checked_arguments
 def save_figure(
     figure: go.Figure,
     path: str | Path,
@@ -45,6 +48,10 @@ def save_figure(
         ConfigError: an unknown suffix.
         ExportError: kaleido or a browser is not installed.
     """
+    for name, pixels in (("width", width), ("height", height)):
+        if pixels is not None:
+            check_whole(name, pixels, 10)
+    check_number("scale", scale, above=0)
     path = user_path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind == "html":

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dfa_tl.alignment.alignment import Alignment, AlignmentHistory
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.viz.theme import INK, finished, style
 
@@ -17,6 +18,7 @@ QUANTITIES = {
 PARTS = 8  # the line is the mean over this part of the run
 
 
+@checked_arguments
 def training_history(alignment: Alignment | AlignmentHistory) -> go.Figure:
     """Loss, KL and mean mask at each training step: dots by task, and a running mean.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.evaluation.structure import score_correlation
 from dfa_tl.scores import NodeScores
 from dfa_tl.viz.theme import COLOR_BAR, INK, QUIET, SEQUENTIAL, finished
@@ -11,6 +12,7 @@ from dfa_tl.viz.theme import COLOR_BAR, INK, QUIET, SEQUENTIAL, finished
 NAMED = 5
 
 
+@checked_arguments
 def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
     """Rank among aligned against rank among gold scores, with Spearman's correlation in the title.
 

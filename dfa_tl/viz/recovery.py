@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.evaluation.spread import Spread, seed_spread
@@ -34,6 +35,7 @@ class _Bar(NamedTuple):
     over_seeds: Spread | None
 
 
+@checked_arguments
 def recovery_bars(results: Results) -> go.Figure:
     """Recovery of gold CPR by pair, method and regime, with its spread over tasks (Figures 3, 11).
 

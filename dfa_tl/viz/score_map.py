@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
@@ -20,6 +21,7 @@ MOST_MARKS = 700
 OUTLIER = 5  # a score this many times as large as the others does not stretch the colours further
 
 
+@checked_arguments
 def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "") -> go.Figure:
     """Node scores as layer by head, with the MLP as its own column: source, gold, aligned, ..
 
@@ -40,9 +42,6 @@ def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "")
     panels = {"": scores} if isinstance(scores, NodeScores) else dict(scores)
     if not panels:
         raise ConfigError("nothing to draw: give node scores, or a mapping from labels to them")
-    for label, each in panels.items():
-        if not isinstance(each, NodeScores):
-            raise ConfigError(f"expected NodeScores for {label!r}, got {type(each).__name__}")
     wide = [each.nodes.n_heads + 2 for each in panels.values()]
     figure = make_subplots(
         cols=len(panels),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.viz.curves import COLUMNS, drawn
@@ -25,6 +26,7 @@ MOST_COLUMNS = 4  # tasks of a pair stay in one row up to this many
 REGIMES = ("gold", "in-distribution", "near-distribution", "zero-shot", "uniform_s")
 
 
+@checked_arguments
 def study_curves(
     results: Results,
     *,

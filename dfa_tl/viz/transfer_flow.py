@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.alignment.alignment import Alignment, normalize
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.viz.theme import NEGATIVE, POSITIVE, QUIET, Style, finished
@@ -24,23 +25,13 @@ def contributions(alignment: Alignment, scores: NodeScores) -> Float[Tensor, "so
     """What each source node adds to each target node's predicted score: s'_i W_ij.
 
     Raises:
-        ConfigError: not one alignment, but a chain or something else.
         ScoresError: the scores are not of the source model's nodes.
     """
-    check_one(alignment)
     check_nodes(scores, alignment.source, "the alignment's source model")
     return normalize(scores.values, alignment.config.normalization)[:, None] * alignment.W
 
 
-def check_one(alignment: object) -> None:
-    """Refuse what is not one W (`ConfigError`)."""
-    if not isinstance(alignment, Alignment):
-        raise ConfigError(
-            f"expected one Alignment, got {type(alignment).__name__}; a chain has several W: give "
-            "one of its steps, with the scores that go into that step"
-        )
-
-
+@checked_arguments
 def transfer_flow(alignment: Alignment, scores: NodeScores, *, n: int = 12) -> go.Figure:
     """A Sankey diagram from the best source nodes into the best predicted target nodes.
 
