@@ -40,7 +40,7 @@ def study(
 
     described = dfa_tl.StudyConfig.from_dict(_nested(read_settings(config, settings)))
     folder = output_folder(out)
-        with local_pool(workers) if workers else nullcontext() as executor:
+    with local_pool(workers) if workers else nullcontext() as executor:
         results = dfa_tl.run_study(described, folder, executor, progress=not quiet)
     left = len(results.missing)
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
