@@ -78,7 +78,7 @@ def save(
     return hf
 
 
-@pytest.mark.parametrize("architecture", map(marked, INSTALLED))
+@pytest.mark.parametrize("architecture", [marked(each) for each in INSTALLED])
 def test_right_or_refused(tmp_path, record_property, architecture):
     folder = tmp_path / "model"
     hf = save(architecture, folder)
