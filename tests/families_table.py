@@ -4,7 +4,7 @@
 
 A test that records the property `outcome` (architecture, variant, outcome) fills a row under the
 major version of TransformerLens that is installed. Outcomes of both majors are kept in
-tests/families.json, so that two runs fill one table. A test that fails leaves `failed` there.
+tests/families.json, so that several runs fill one table; a test that fails leaves `failed` there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ TABLE = Path(__file__).parents[1] / "docs" / "families.md"
 MAJOR = version("transformer-lens").split(".")[0]
 # architecture, with its variant -> TransformerLens major -> outcome
 Record = dict[str, dict[str, str]]
+FAILED = "failed"
 OUTCOMES: dict[str, str] = {}
 """Of this run."""
 
@@ -71,13 +72,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not session.config.getoption("--families-table") or hasattr(session.config, "workerinput"):
         return
     before = read_record()
-    labels = sorted({*before, *OUTCOMES}, key=str.lower)
     record: Record = {}
-    for label in labels:
-        majors = {m: each for m, each in before.get(label, {}).items() if m != MAJOR}
-        majors |= {MAJOR: OUTCOMES[label]} if label in OUTCOMES else {}
-        if majors:
-            record[label] = dict(sorted(majors.items()))
+    for label in sorted({*before, *OUTCOMES}, key=str.lower):
+        now = {MAJOR: OUTCOMES[label]} if label in OUTCOMES else {}
+        record[label] = dict(sorted((before.get(label, {}) | now).items()))
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     TABLE.write_text(render(record), encoding="utf-8")
 

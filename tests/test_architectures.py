@@ -27,13 +27,13 @@ from architectures import (
 )
 from dfa_tl import NodeScores, PairDataset, PromptPair, attribute, evaluate, load_model
 from dfa_tl.errors import ModelError
-from families_table import MAJOR, TABLE, read_record, render
+from families_table import FAILED, MAJOR, TABLE, read_record, render
 from oracle import Oracle
 from tiny_models import random_pairs, word_tokenizer
 
 TOLERANCE = 1e-4
-KS = (0.0, 0.2, 0.5, 1.0)
-LENGTHS = (6, 3, 9)
+KS = (0.0, 0.4, 1.0)
+LENGTHS = (3, 7)  # the longer one is longer than the windows
 # Ordinary; padding that used to be silently wrong; hooks that used to be; none of its kind.
 BY_DEFAULT = (
     "LlamaForCausalLM (grouped-query)",
@@ -78,8 +78,9 @@ def save(
     return hf
 
 
-@pytest.mark.parametrize("architecture", map(marked, INSTALLED))
+@pytest.mark.parametrize("architecture", [marked(each) for each in INSTALLED])
 def test_right_or_refused(tmp_path, record_property, architecture):
+    record_property("outcome", [architecture.name, architecture.variant, FAILED])
     folder = tmp_path / "model"
     hf = save(architecture, folder)
     refusal = refusal_of(architecture.name, architecture.variant)
@@ -133,6 +134,7 @@ def texts_are_right(folder: Path, oracle: Oracle, bos: bool) -> None:
 @pytest.mark.parametrize("name", [name for name in NOT_BUILT if name in SUPPORTED_ARCHITECTURES])
 def test_refused_for_its_settings(tmp_path, record_property, name):
     """A folder that says it holds one: what is no decoder, or has no class in Transformers."""
+    record_property("outcome", [name, "", FAILED])
     model_class = getattr(transformers, name, None)
     model_type = model_class.config_class.model_type if model_class else name.lower()
     settings = {"architectures": [name], "model_type": model_type}
@@ -152,11 +154,22 @@ def test_every_architecture_is_accounted_for():
     assert len(NOT_BUILT) == len(set(NOT_BUILT))
 
 
-def test_the_page_shows_what_is_tested():
+def expected_refusals() -> dict[str, tuple[str, str] | None]:
+    """Of every row that the installed TransformerLens has."""
+    rows = {each.label: refusal_of(each.name, each.variant) for each in INSTALLED}
+    return rows | {name: refusal_of(name) for name in NOT_BUILT if name in SUPPORTED_ARCHITECTURES}
+
+
+def test_the_page_shows_what_was_found():
     record = read_record()
-    labels = {each.label: refusal_of(each.name, each.variant) for each in INSTALLED}
-    labels |= {name: refusal_of(name) for name in NOT_BUILT if name in SUPPORTED_ARCHITECTURES}
-    for label, refusal in labels.items():
-        outcome = record[label][MAJOR]
-        assert outcome.startswith("right" if refusal is None else f"refused: {refusal[0]}"), label
+    for label, refusal in expected_refusals().items():
+        outcome = record.get(label, {}).get(MAJOR)
+        right = "right" if refusal is None else f"refused: {refusal[0]}"
+        assert outcome is None or outcome.startswith(right), label
     assert TABLE.read_text(encoding="utf-8") == render(record)
+
+
+@pytest.mark.slow
+def test_the_page_shows_every_architecture():
+    record = read_record()
+    assert not [label for label in expected_refusals() if MAJOR not in record.get(label, {})]
