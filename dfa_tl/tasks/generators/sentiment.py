@@ -51,7 +51,7 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
         " ".join([*examples, question.format(thing=things[2], adjective=asked[label])])
         for label in labels
     )
-    return PromptPair(clean, corrupt, *(f" {label}" for label in labels))
+    return PromptPair(clean, corrupt, f" {labels[0]}", f" {labels[1]}")
 
 
 TASKS = (
