@@ -38,10 +38,11 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
 
     lead = " ".join(sentence(_years(rng, allowed), order) for order in orders[0])
     years = _years(rng, allowed)
-    prompts = [
+    clean, corrupt = (
         f"{lead} {sentence(years, order)}".removesuffix(f" {labels[order]}.") for order in orders[1]
-    ]
-    return PromptPair(*prompts, *(f" {labels[order]}" for order in orders[1]))
+    )
+    answer, wrong_answer = (f" {labels[order]}" for order in orders[1])
+    return PromptPair(clean, corrupt, answer, wrong_answer)
 
 
 TASKS = (

@@ -21,7 +21,9 @@ def fact_key(topic: str, fact: Fact) -> str:
     return f"{topic} {sorted(fact)}"
 
 
-def _sample(rng: random.Random, topic: str, facts: Sequence[Fact], n: int, allowed: Allowed):
+def _sample(
+    rng: random.Random, topic: str, facts: Sequence[Fact], n: int, allowed: Allowed
+) -> list[Fact]:
     """Facts of the split, all with different answers."""
     known = [fact for fact in facts if allowed(fact_key(topic, fact))]
     while True:

@@ -19,15 +19,15 @@ ADJECTIVES = {
         "elegant fascinating memorable satisfying refreshing superior fun clever"
     ).split(),
     "negative": (
-        "terrible awful horrible bad boring disappointing poor dreadful ugly nasty useless "
-        "worthless ridiculous annoying stupid unpleasant frustrating horrific miserable weak "
-        "tedious dull flawed painful shocking silly rude sad confusing lazy unfair hopeless "
-        "disastrous embarrassing offensive uncomfortable"
+        "terrible awful horrible bad boring disappointing poor dreadful ugly nasty worthless "
+        "ridiculous annoying stupid unpleasant frustrating horrific miserable weak tedious dull "
+        "flawed painful shocking silly sad confusing disastrous embarrassing offensive "
+        "uncomfortable useless"
     ).split(),
 }
 THINGS = (
-    "movie film book song meal hotel room service concert show play game story dinner restaurant "
-    "album novel performance trip coffee food music acting weather"
+    "movie film book song concert show play game story album novel performance speech lecture "
+    "comedy drama trip party"
 ).split()
 TEMPLATES = (
     "Review: The {thing} was {adjective}. Sentiment: {label}.",
@@ -51,7 +51,7 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
         " ".join([*examples, question.format(thing=things[2], adjective=asked[label])])
         for label in labels
     )
-    return PromptPair(clean, corrupt, *(f" {label}" for label in labels))
+    return PromptPair(clean, corrupt, f" {labels[0]}", f" {labels[1]}")
 
 
 TASKS = (

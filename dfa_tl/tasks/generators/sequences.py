@@ -41,12 +41,13 @@ def _continued(
             begin = template.format(name=name, place=place)
             if allowed(f"{topic} {begin}"):
                 break
-        prompts, answers = [], []
-        for start in rng.sample(range(n_starts), 2):
-            *shown, last, answer = (items[(start + i) % len(items)] for i in range(n_shown + 1))
-            prompts.append(f"{begin} {', '.join([*shown, last])},")
-            answers.append(f" {answer}")
-        return PromptPair(*prompts, *answers)
+
+        def side(start: int) -> tuple[str, str]:
+            *shown, answer = (items[(start + i) % len(items)] for i in range(n_shown + 1))
+            return f"{begin} {', '.join(shown)},", f" {answer}"
+
+        (clean, answer), (corrupt, wrong_answer) = map(side, rng.sample(range(n_starts), 2))
+        return PromptPair(clean, corrupt, answer, wrong_answer)
 
     return draw
 
