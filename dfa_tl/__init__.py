@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from dfa_tl.alignment import controls
+from dfa_tl import controls
 from dfa_tl.alignment.align import align
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
 from dfa_tl.alignment.config import AlignmentConfig

@@ -10,14 +10,15 @@ import dfa_tl
 PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
-    ("errors", "display", "model_names"),
-    ("nodes", "settings"),
+    ("errors", "display", "model_names", "passes", "regimes", "seeds"),
+    ("nodes", "settings", "registry"),
     ("files",),
     ("formats", "hub"),
     ("scores",),
     ("tasks",),
     ("models",),
     ("attribution", "alignment", "evaluation"),
+    ("controls",),
     ("memory",),
     ("viz",),
     ("report",),

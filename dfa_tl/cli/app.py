@@ -14,7 +14,7 @@ from huggingface_hub.utils import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.attribution.attribute import METHODS
+from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel

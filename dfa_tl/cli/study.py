@@ -24,9 +24,10 @@ from dfa_tl.cli.app import (
 )
 from dfa_tl.cli.output import check_folder
 from dfa_tl.errors import ConfigError
-from dfa_tl.study.config import RELATIONS, StudyConfig
+from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.results import StudyResults
 from dfa_tl.study.run import run_study
+from dfa_tl.tasks.registry import relations
 
 
 @command
@@ -63,7 +64,7 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     What a study has by default is kept beside them. A name may have points of its own: a variant's
     stands before the last one.
     """
-    defaults: dict[str, dict[str, Any]] = {"variants": {"default": {}}, "relations": RELATIONS}
+    defaults: dict[str, dict[str, Any]] = {"variants": {"default": {}}, "relations": relations()}
     nested = {name: value for name, value in settings.items() if not _dotted(name, defaults)}
     for name, value in settings.items():
         if not _dotted(name, defaults):

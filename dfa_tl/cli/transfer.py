@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dfa_tl.alignment import controls
+from dfa_tl import controls
 from dfa_tl.alignment.align import align
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.cli.app import (

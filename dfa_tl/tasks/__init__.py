@@ -1,9 +1,9 @@
 """Prompt pairs, tasks and metrics."""
 
 from dfa_tl.tasks.mib import SOURCES
-from dfa_tl.tasks.registry import GENERATORS
+from dfa_tl.tasks.registry import TASKS
 
-TASKS: tuple[str, ...] = tuple(GENERATORS)
-"""Names of the generated tasks."""
 MIB_TASKS: tuple[str, ...] = tuple(SOURCES)
 """Names of the benchmark's tasks."""
+
+__all__ = ["MIB_TASKS", "TASKS"]

@@ -1,0 +1,92 @@
+"""Controls that train nothing: a W or source scores that know less than the real ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.depth import depth_mean
+from dfa_tl.alignment.parameters import initial_map, normal
+from dfa_tl.nodes import NodeSet
+from dfa_tl.scores import NodeScores
+
+
+def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None) -> Alignment:
+    """An untrained random W, of the config's seed and standard deviation."""
+    settings = config or AlignmentConfig.paper()
+    generator = torch.Generator().manual_seed(settings.seed)
+    matrix = settings.init_std * normal(len(source), len(target), generator)
+    return Alignment(matrix, source, target, settings, provenance={"control": "random_W"})
+
+
+def untrained_W(source: NodeSet, target: NodeSet, config: AlignmentConfig) -> Alignment:
+    """W, and its bias, as `align` starts with them under the same settings."""
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.inference_mode(False):
+        start = initial_map(source, target, config, generator, torch.device("cpu"))
+    provenance = {"control": "untrained_W"}
+    return Alignment(
+        start.weights.W, source, target, config, provenance=provenance, bias=start.bias
+    )
+
+
+def depth_mean_W(
+    source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
+) -> Alignment:
+    """The untrained depth-mean W (`dfa_tl.alignment.depth`).
+
+    Args:
+        source: Nodes of the source model.
+        target: Nodes of the target model.
+        config: Its `normalization` is applied to source scores; `none` unless given.
+    """
+    settings = config or AlignmentConfig(normalization="none")
+    provenance = {"control": "depth_mean_W"}
+    return Alignment(depth_mean(source, target), source, target, settings, provenance=provenance)
+
+
+def permuted_W(alignment: Alignment, seed: int) -> Alignment:
+    """The same W with its target columns, and the bias with them, in a random order."""
+    order = _order(len(alignment.target), seed)
+    return replace(
+        alignment,
+        W=alignment.W[:, order],
+        bias=None if alignment.bias is None else alignment.bias[order],
+        provenance={**alignment.provenance, "control": "permuted_W", "permutation_seed": seed},
+    )
+
+
+def scrambled_s(scores: NodeScores, seed: int) -> NodeScores:
+    """The same values on other nodes, in a random order.
+
+    Nodes without a score stay as they are: the values are permuted among the others.
+    """
+    scored = [index for index, node in enumerate(scores.nodes) if node.name not in scores.unscored]
+    values = scores.values.clone()
+    values[scored] = scores.values[scored][_order(len(scored), seed)]
+    method = f"scrambled {scores.provenance.get('method', '')}".strip()
+    return replace(
+        scores,
+        values=values,
+        provenance={**scores.provenance, "method": method, "permutation_seed": seed},
+    )
+
+
+def random_s(nodes: NodeSet, seed: int) -> NodeScores:
+    """One N(0, 1) number per node."""
+    values = normal(1, len(nodes), torch.Generator().manual_seed(seed))[0]
+    return NodeScores(nodes, values, provenance={"method": "random_s", "seed": seed})
+
+
+def uniform_s(source: NodeSet) -> NodeScores:
+    """Constant scores, 1 for every node."""
+    ones = torch.ones(len(source), dtype=torch.float32, device="cpu")
+    return NodeScores(source, ones, provenance={"method": "uniform_s"})
+
+
+def _order(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
