@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfa_tl import controls as controls
     from dfa_tl import viz as viz
-    from dfa_tl.alignment import controls
     from dfa_tl.alignment.align import align
     from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
     from dfa_tl.alignment.config import AlignmentConfig
@@ -66,7 +66,7 @@ _HOMES = {
     for module, names in {
         "dfa_tl.alignment.align": "align",
         "dfa_tl.alignment.alignment": "Alignment AlignmentChain AlignmentHistory",
-        "dfa_tl.alignment.controls": "controls",
+        "dfa_tl.controls": "controls",
         "dfa_tl.alignment.config": "AlignmentConfig",
         "dfa_tl.attribution.attribute": "attribute",
         "dfa_tl.errors": "DFAError",

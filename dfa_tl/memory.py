@@ -19,7 +19,8 @@ import torch
 from dfa_tl.alignment.align import align
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.attribution.attribute import METHODS, attribute
+from dfa_tl.attribution.attribute import attribute
+from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.tracking import peak_of
@@ -29,7 +30,7 @@ from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.pairs import PairDataset
 
-JOBS = (*METHODS, "evaluate", "align")
+OTHER_JOBS = ("evaluate", "align")
 
 
 def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> Callable[[], Any]:
@@ -62,7 +63,7 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
         ConfigError: unknown job, or a batch size that is no whole number from 1.
         DataError: pairs that this model's tokenizer makes unusable.
     """
-    known = dict.fromkeys((*JOBS, *METHODS))  # a method may have been entered since
+    known = (*METHODS, *OTHER_JOBS)
     if job not in known:
         raise ConfigError(f"unknown job {job!r}: choose one of {', '.join(known)}")
     batch_size = whole_number("batch_size", batch_size, 1)

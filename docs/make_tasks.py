@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from dfa_tl.files import write_aside
 
 from dfa_tl import load_task
+from dfa_tl.io.atomic import write_file
 from dfa_tl.tasks.generators import BATTERY
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def main() -> None:
     page = HEAD.format(n_tasks=len(BATTERY), n_families=len(families)) + "\n" + examples()
     (precision,) = set(rows.precision)
     page += ACCURACY.format(done=DONE, precision=precision) + results(rows)
-    write_aside(ROOT / "docs" / "tasks.md", page.encode())
+    write_file(ROOT / "docs" / "tasks.md", page.encode())
 
 
 if __name__ == "__main__":

@@ -102,6 +102,19 @@ def llama(case_of: Callable[[str], Case]) -> Case:
 
 
 @pytest.fixture
+def register():
+    """A function that adds a record to a registry; it is taken out after the test."""
+    added = []
+
+    def add(registry, record):
+        added.append((registry, registry.register(record).name))
+
+    yield add
+    for registry, name in added:
+        registry.remove(name)
+
+
+@pytest.fixture
 def unchecked():
     """Without the run-time checks, as users run: arguments of wrong type and shape get through."""
     config.update("jaxtyping_disable", True)

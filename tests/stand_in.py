@@ -34,6 +34,7 @@ class StandIn:
             controls=tuple(CONTROL_LEVELS),
             seeds=seeds,
             variants={"default": None, "paper": None},
+            default_variant="default",
             grids=("linear", "mib"),
             worth_methods=("nap",),
             level=0.9,

@@ -10,15 +10,16 @@ import dfa_tl
 PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
-    ("errors", "display", "model_names"),
+    ("errors", "display", "model_names", "passes", "regimes", "seeds"),
     ("arguments",),
-    ("nodes", "pool", "settings"),
+    ("nodes", "pool", "settings", "registry"),
     ("io",),
     ("formats", "hub"),
     ("scores",),
     ("tasks",),
     ("models",),
     ("attribution", "alignment", "evaluation"),
+    ("controls",),
     ("memory",),
     ("viz",),
     ("report",),

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from dfa_tl import AlignmentConfig, align, attribute, estimate_memory, evaluate, load_task
 from dfa_tl.attribution.exact import STACKED
+from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError, OutOfMemoryError
-from dfa_tl.memory import JOBS, run_job
+from dfa_tl.memory import OTHER_JOBS, run_job
 from dfa_tl.models.halving import is_out_of_memory
 from dfa_tl.models.tracking import TrackMemory, peak_of
 from dfa_tl.nodes import mlp_site
+
+JOBS = (*METHODS, *OTHER_JOBS)
 
 
 def test_tracking_counts_live_tensors():

@@ -13,12 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dfa_tl import AlignmentConfig, PairDataset, PromptPair, align, attribute, load_task
-from dfa_tl.attribution.attribute import METHODS
+from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import DataError
 from dfa_tl.models.loading import BUNDLED_FOLDER
 from dfa_tl.models.solved import CleanLook
 from dfa_tl.models.wrapper import NodeModel
-from dfa_tl.study.cost import attribution_passes, training_passes
+from dfa_tl.passes import training_passes
 from dfa_tl.tasks.report import PairRow, PairsReport
 
 SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
@@ -254,7 +254,7 @@ def test_a_look_costs_no_pass(llama, monkeypatch):
     for method in METHODS:
         counted.clear()
         scores = attribute(model, data, method, ig_steps=3, batch_size=5, progress=False)
-        passes = attribution_passes(method, model.nodes, 3, "counterfactual")
+        passes = METHODS[method].cost(model.nodes, 3)
         assert sum(counted) == n * passes.forward, method
     counted.clear()
     config = AlignmentConfig(epochs=2, batch_size=5)
@@ -262,14 +262,14 @@ def test_a_look_costs_no_pass(llama, monkeypatch):
     assert sum(counted) == n * training_passes(2).forward
 
 
-def test_a_look_leaves_no_hook(llama, monkeypatch):
+def test_a_look_leaves_no_hook(llama, register):
     def failing(model, batch, *_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(METHODS, "nap", failing)
+    register(METHODS, Method(name="failing", description="it fails", score=failing))
     before = dict(llama.model.tl._forward_hooks)
     with pytest.raises(KeyboardInterrupt):
-        attribute(llama.model, wrong_pairs(llama, 8), "nap", progress=False)
+        attribute(llama.model, wrong_pairs(llama, 8), "failing", progress=False)
     assert dict(llama.model.tl._forward_hooks) == before
 
 

@@ -9,14 +9,13 @@ import yaml
 from typer.testing import CliRunner
 
 from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, run_study, viz
-from dfa_tl.attribution.attribute import METHODS
+from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.cli import app
 from dfa_tl.cli import study as study_command
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.nodes import NodeSet
 from dfa_tl.settings import parse_yaml, read_yaml
-from dfa_tl.study.config import RELATIONS
-from dfa_tl.study.cost import attribution_passes
+from dfa_tl.tasks.registry import relations
 
 PAIR = PairSpec("toy-small", "toy-large")
 SMALL = "pairs: [{source: toy-small, target: toy-large}]\ntasks: [ioi, mcqa]\n"
@@ -247,9 +246,9 @@ def test_dotted_flags(described):
         "rate 0.1": AlignmentConfig(learning_rate=0.1, epochs=2),
         "plain": AlignmentConfig(rank=2),
     }
-    assert described(SMALL, "relations.ioi=[mcqa]").relations == RELATIONS | {"ioi": ("mcqa",)}
+    assert described(SMALL, "relations.ioi=[mcqa]").relations == relations() | {"ioi": ("mcqa",)}
     assert described(SMALL, "relations../own.v2=ioi").relations["./own.v2"] == ("ioi",)
-    assert RELATIONS.keys().isdisjoint({"ioi", "./own.v2"})
+    assert relations().keys().isdisjoint({"ioi", "./own.v2"})
 
 
 @pytest.mark.parametrize(
@@ -273,18 +272,20 @@ def test_bad_dotted_flags(change, message, tmp_path):
 # Methods that were entered after the package was imported
 
 
-def test_a_method_of_your_own(monkeypatch):
+MINE = Method(name="mine", description="a method of your own", score=METHODS["nap"].score)
+
+
+def test_a_method_of_your_own(register):
     with pytest.raises(ConfigError, match="methods: 'mine' is unknown"):
         StudyConfig((PAIR,), methods=("mine",))
-    monkeypatch.setitem(METHODS, "mine", METHODS["nap"])
+    register(METHODS, MINE)
     config = StudyConfig((PAIR,), methods=("mine",), worth_methods=("mine",))
     assert config.methods == config.worth_methods == ("mine",)
-    passes = attribution_passes("mine", NodeSet(2, 2), 5, "counterfactual")
-    assert passes.times(4) == {"forward": None, "backward": None}
+    assert MINE.cost(NodeSet(2, 2), 5).times(4) == {"forward": None, "backward": None}
 
 
-def test_a_study_of_a_method_whose_passes_are_not_known(tmp_path, monkeypatch):
-    monkeypatch.setitem(METHODS, "mine", METHODS["nap"])
+def test_a_study_of_a_method_whose_passes_are_not_known(tmp_path, register):
+    register(METHODS, MINE)
     config = StudyConfig(
         (PAIR,), tasks=("ioi", "mcqa"), methods=("mine",), regimes=("zero-shot",),
         controls=("uniform_s",), worth_methods=(), train_pairs=2, test_pairs=2, grids=("mib",),

@@ -17,14 +17,15 @@ import yaml
 from scipy import stats
 
 from dfa_tl import AlignmentConfig, NodeScores, PairDataset, evaluate, load_model, load_task
+from dfa_tl.controls import CONTROLS
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.grids import MIB_KS
+from dfa_tl.passes import training_passes
+from dfa_tl.regimes import Regime
+from dfa_tl.seeds import seed_of
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import data as data_module
 from dfa_tl.study import work as work_module
-from dfa_tl.study.circuits import seed_of
-from dfa_tl.study.config import CONTROLS, REGIMES
-from dfa_tl.study.cost import attribution_passes, training_passes
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.store import StorageError
@@ -82,7 +83,7 @@ def test_every_regime_and_control_has_its_rows(study):
     rows = study.frame()
     found = rows.groupby("regime")["test_task"].nunique()
     matched = {f"uniform_s ({name})" for name in ("in-distribution", "near-distribution", "all")}
-    assert set(found.index) == {"gold", "few-pairs", *REGIMES, *CONTROLS, *matched}
+    assert set(found.index) == {"gold", "few-pairs", *Regime, *CONTROLS, *matched}
     assert (found == 2).all()
     zero_shot = rows[(rows["regime"] == "zero-shot") & (rows["test_task"] == TASKS[0])]
     assert zero_shot["train_tasks"].tolist() == [TASKS[1]]
@@ -111,31 +112,10 @@ def test_rows_are_what_plain_calls_give(study):
     assert again.cpr == pytest.approx(row["cpr"], abs=1e-12)
 
 
-def test_costs_are_the_passes_that_are_made(study, monkeypatch):
-    from dfa_tl import align, attribute
-    from dfa_tl.models.wrapper import NodeModel
-
-    model, counted = load_model("toy-small"), {"forward": 0}
-    plain = NodeModel.last_logits
-
-    def counting(self, tokens, *rest):
-        counted["forward"] += len(tokens)
-        return plain(self, tokens, *rest)
-
-    monkeypatch.setattr(NodeModel, "last_logits", counting)
-    data = load_task(TASKS[0], n=4)
-    for method in ("nap", "nap-ig-inputs", "nap-ig-activations"):
-        counted["forward"] = 0
-        scores = attribute(model, data, method, ig_steps=3, progress=False)
-        passes = attribution_passes(method, model.nodes, 3, "counterfactual")
-        assert counted["forward"] == 4 * passes.forward, method
-    counted["forward"] = 0
-    config = AlignmentConfig(epochs=2)
-    align({"any": scores}, model, {"any": data}, config, progress=False)
-    assert counted["forward"] == 4 * training_passes(2).forward
+def test_costs_are_paid_once_or_per_task(study):
     rows = study.frame()
     zero_shot = rows[(rows["regime"] == "zero-shot")].iloc[0]
-    assert zero_shot["pair_target_forward"] == 8 * 2
+    assert zero_shot["pair_target_forward"] == 8 * training_passes(1).forward
     assert zero_shot["task_target_forward"] == 0
     assert zero_shot["task_source_forward"] == zero_shot["pair_source_forward"] == 8 * 2
 
@@ -332,7 +312,7 @@ def test_a_failing_job_is_tried_twice_and_reported(tiny, tmp_path, monkeypatch):
     plain = work_module.WORK["align"]
 
     def failing(job, store):
-        if job.settings["tasks"] == [TASKS[0]] and job.settings["scores"] == "attributed":
+        if job.settings["tasks"] == [TASKS[0]] and job.settings["stand_in"] is None:
             calls.append(job)
             raise RuntimeError("the lights went out")
         return plain(job, store)

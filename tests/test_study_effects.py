@@ -294,7 +294,7 @@ def test_tasks_without_a_bounded_interval_are_in_no_mean():
 
 
 def test_untrained_W_is_where_training_starts():
-    from dfa_tl.alignment import controls
+    from dfa_tl import controls
     from dfa_tl.alignment.depth import depth_mean
     from dfa_tl.nodes import NodeSet
 

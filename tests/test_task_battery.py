@@ -21,7 +21,7 @@ from dfa_tl.tasks.generate import SPLITS
 from dfa_tl.tasks.generators import BATTERY
 from dfa_tl.tasks.generators.arithmetic_english import WORDS
 from dfa_tl.tasks.pairs import PairDataset
-from dfa_tl.tasks.registry import GENERATORS
+from dfa_tl.tasks.registry import TASKS
 
 SIZES = {"train": 500, "validation": 100, "test": 100}
 FOLDER = os.environ.get("DFA_TL_MODELS")
@@ -80,7 +80,7 @@ def answers(pair) -> tuple[str, str]:
 def test_at_least_24_tasks_in_10_families():
     assert len(BATTERY) >= 24
     assert len({task.family for task in BATTERY.values()}) >= 10
-    assert not set(BATTERY) & set(GENERATORS)
+    assert not set(BATTERY) & set(TASKS)
     assert all(task.description and task.reference for task in BATTERY.values())
 
 

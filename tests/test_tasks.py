@@ -7,37 +7,12 @@ import torch
 
 from dfa_tl import PairDataset, PromptPair, load_task
 from dfa_tl.errors import ConfigError, DataError
-from dfa_tl.tasks import TASKS
-from dfa_tl.tasks.generate import SPLITS, generate, split_of
+from dfa_tl.tasks.generate import generate, split_of
 from dfa_tl.tasks.metrics import METRICS, kl
-from dfa_tl.tasks.registry import WORDS
 from dfa_tl.tasks.vocabulary import HABITAT, WEATHER
 
 IOI = "When Mary and John went to the store , {} gave a drink to"
 GOOD = PromptPair(IOI.format("John"), IOI.format("Mary"), " Mary", " John")
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_splits_are_disjoint_and_seeded(task):
-    seen: dict[str, set[str]] = {}
-    for split in SPLITS:
-        pairs = load_task(task, split=split, n=150).pairs
-        assert pairs == load_task(task, split=split, n=150).pairs
-        assert pairs != load_task(task, split=split, n=150, seed=1).pairs
-        assert len(set(pairs)) == 150
-        seen[split] = {prompt for pair in pairs for prompt in (pair.clean, pair.corrupt)}
-    for split in SPLITS:
-        others = set().union(*(seen[other] for other in SPLITS if other != split))
-        assert not seen[split] & others
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_pairs_fit_the_bundled_tokenizer(toy_small, task):
-    data = load_task(task, n=100)
-    tokens = data.tokenize(toy_small)
-    assert len(tokens) == 100
-    words = {w for pair in data.pairs for w in f"{pair.clean} {pair.corrupt}".split()}
-    assert words <= WORDS
 
 
 def test_a_split_is_the_same_on_every_machine():

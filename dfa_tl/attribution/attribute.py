@@ -6,18 +6,14 @@ or on padding. Positive: the node supports the clean behaviour. The unit is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from tqdm.auto import tqdm
 
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.attribution.exact import exact
 from dfa_tl.attribution.gradients import PairScores
-from dfa_tl.attribution.ig_activations import nap_ig_activations
-from dfa_tl.attribution.nap import nap, nap_at_corrupt
+from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.models.ablation import AblatedValues, check_ablation
+from dfa_tl.models.ablation import AblatedValues
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.halving import Halving
 from dfa_tl.models.solved import CleanLook
@@ -27,22 +23,6 @@ from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, kl, logit_diff
 from dfa_tl.tasks.pairs import PairDataset
-
-Method = Callable[[NodeModel, PairBatch, AblatedValues, Metric, int], PairScores]
-
-
-def _plain_nap(
-    model: NodeModel, batch: PairBatch, ablated: AblatedValues, metric: Metric, ig_steps: int
-) -> PairScores:
-    return nap(model, batch, ablated, metric)
-
-
-METHODS: dict[str, Method] = {
-    "nap": _plain_nap,
-    "nap-ig-inputs": nap,
-    "nap-ig-activations": nap_ig_activations,
-    "exact": exact,
-}
 
 
 @checked_arguments
@@ -65,7 +45,8 @@ def attribute(
     Args:
         model: The model; it is as it was afterwards, also when an error is raised.
         data: The pairs.
-        method: `nap`, `nap-ig-inputs`, `nap-ig-activations` or `exact`.
+        method: `nap`, `nap-ig-inputs`, `nap-ig-activations`, `exact`, or one of your own
+            (`dfa_tl.attribution.registry`).
         ig_steps: Steps m of the integrated gradients.
         ablation: What a left-out node's activation becomes: `counterfactual`, `zero`, `mean` or
             `mean-positional` (`nap-ig-inputs` takes only the first).
@@ -93,11 +74,10 @@ def attribute(
         >>> [node.name for node in scores.top(3)]
         ['m2', 'a2.h2', 'a2.h3']
     """
-    if method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    check_goes_with(method, ablation)
+    chosen = METHODS.find(method)
+    chosen.check_ablation(ablation)
     ig_steps = whole_number("ig_steps", ig_steps, 1)
-    _check_at(at, method, ablation)
+    _check_at(at, chosen, ablation)
     halving, look = Halving(), CleanLook(model, data.name)
 
     def score(batch: PairBatch) -> PairScores:
@@ -106,9 +86,9 @@ def attribute(
                 logits = model.last_logits(batch.clean, batch.mask, batch.last)
             batch = batch.with_clean_logits(logits)
         with look.at(batch):
-            if at == "corrupt":
-                return nap_at_corrupt(model, batch, metric)
-            return METHODS[method](model, batch, ablated, metric, ig_steps)
+            if at == "corrupt" and chosen.score_at_corrupt is not None:
+                return chosen.score_at_corrupt(model, batch, metric)
+            return chosen.score(model, batch, ablated, metric, ig_steps)
 
     with model.unchanged():
         pairs = data.tokenize(model)
@@ -140,30 +120,20 @@ def attribute(
             "method": method,
             "ablation": ablation,
             "metric": getattr(metric, "__name__", str(metric)),
-            "ig_steps": ig_steps if "ig" in method else None,
-            "at": at if method == "nap" else None,
+            "ig_steps": ig_steps if chosen.has_steps else None,
+            "at": at if chosen.score_at_corrupt else None,
             "pairs": len(pairs),
         },
     )
 
 
-def check_goes_with(method: str, ablation: str) -> None:
-    """Raise `ConfigError` for an unknown ablation, or one that a method cannot take."""
-    check_ablation(ablation)
-    if method == "nap-ig-inputs" and ablation != "counterfactual":
-        raise ConfigError(
-            "nap-ig-inputs interpolates between the two prompts of a pair, so it takes only "
-            f"ablation='counterfactual', not {ablation!r}"
-        )
-
-
-def _check_at(at: str, method: str, ablation: str) -> None:
+def _check_at(at: str, method: Method, ablation: str) -> None:
     if at not in ("clean", "corrupt"):
         raise ConfigError(f"unknown at={at!r}: choose 'clean' or 'corrupt'")
-    if at == "corrupt" and method != "nap":
+    if at == "corrupt" and method.score_at_corrupt is None:
         raise ConfigError(
-            f"at='corrupt' is the run at which method='nap' takes the gradient; {method!r} has "
-            "none: leave at='clean'"
+            f"{method.name} takes no gradient at the corrupt run: leave at='clean', or choose "
+            "method='nap'"
         )
     if at == "corrupt" and ablation != "counterfactual":
         raise ConfigError(

@@ -18,6 +18,7 @@ from dfa_tl.cli.app import (
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.io.output import output_folder
+from dfa_tl.tasks.registry import relations
 
 
 def study(
@@ -57,7 +58,7 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     What a study has by default is kept beside them. A name may have points of its own: a variant's
     stands before the last one.
     """
-    defaults: dict[str, dict[str, Any]] = {"variants": {"default": {}}, "relations": RELATIONS}
+    defaults: dict[str, dict[str, Any]] = {"variants": {"default": {}}, "relations": relations()}
     nested = {name: value for name, value in settings.items() if not _dotted(name, defaults)}
     for name, value in settings.items():
         if not _dotted(name, defaults):

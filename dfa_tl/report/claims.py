@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE, RANDOM
+from dfa_tl.regimes import GOLD, Regime
 from dfa_tl.report.contrasts import Contrast, contrasts, rows_of
 from dfa_tl.report.limits import Statement, limits
 from dfa_tl.report.words import counted, listed, sentence
@@ -20,11 +22,8 @@ if TYPE_CHECKING:
     from dfa_tl.study.config import PairSpec, StudyConfig
     from dfa_tl.study.results import StudyResults
 
-REGIMES = ("zero-shot", "near-distribution", "in-distribution", "all")
+REGIMES = (Regime.ZERO_SHOT, Regime.NEAR_DISTRIBUTION, Regime.IN_DISTRIBUTION, Regime.ALL)
 """Whichever a study has first is the one that its report is about."""
-
-SHOWN = ("gold", "target_only", "uniform_s", "depth_mean", "random_W")
-"""The comparisons of the first screen."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class Headline:
         method: Attribution method.
         regime: What the statements are about.
         statements: Claim, interval, controls and limits.
-        contrasts: Regime minus gold and controls, those of `SHOWN`.
+        contrasts: Regime minus gold and the main controls.
     """
 
     pair: PairSpec
     method: str
-    regime: str
+    regime: Regime
     statements: tuple[Statement, ...]
     contrasts: tuple[Contrast, ...] = ()
 
@@ -51,8 +50,8 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
 
     Args:
         results: The study.
-        tables: Its tables by name; `effect:uniform_s` and `effect:target_only` are the differences
-            by task. Tables that a partial study lacks may be left out.
+        tables: Its tables by name; `effect:NAME` has the differences by task from control NAME.
+            Tables that a partial study lacks may be left out.
     """
     config = results.config
     pair, method = config.pairs[0], config.methods[0]
@@ -77,49 +76,43 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
         regime,
         (
             _claim(bounded, regime, pair, unbounded, config),
-            _interval(found.get("uniform_s"), regime, config),
+            _interval(found.get(NO_SOURCE.name), regime, config),
             _controls(found, tables, regime, config, method),
             limits(results, found, tables, ways),
         ),
-        tuple(found[name] for name in SHOWN if name in found),
+        tuple(found[name] for name in _shown_first(found)),
     )
 
 
-def regime_of(config: StudyConfig) -> str:
+def _shown_first(found: Mapping[str, Contrast]) -> list[str]:
+    """Gold, then the main controls; those of the registry's end, which know more, come first."""
+    main = [name for name in reversed(list(CONTROLS)) if CONTROLS[name].is_main]
+    return [name for name in (GOLD, *main) if name in found]
+
+
+def regime_of(config: StudyConfig) -> Regime:
     """The regime that a report is about: the first that the study's tasks allow."""
-    possible = [
-        name
-        for name in REGIMES
-        if name in config.regimes
-        and (name != "zero-shot" or len(config.tasks) > 1)
-        and (name != "near-distribution" or any(config.related.values()))
-    ]
-    return possible[0] if possible else config.regimes[0]
+    possible = [name for name in REGIMES if name in config.regimes and config.is_possible(name)]
+    return possible[0] if possible else Regime(config.regimes[0])
 
 
 def _main_rows(results: StudyResults, pair: str, method: str) -> Any:
     """Rows of every regime and control under the first alignment settings."""
     rows: Any = results.headline()
     rows = rows[(rows["pair"] == pair) & rows["method"].isin([method, "none"])]
-    return rows[rows["variant"].isin(["", next(iter(results.config.variants))])]
+    return rows[rows["variant"].isin(["", results.config.default_variant])]
 
 
 def _claim(
-    rows: Any, regime: str, pair: PairSpec, unbounded: set[str], config: StudyConfig
+    rows: Any, regime: Regime, pair: PairSpec, unbounded: set[str], config: StudyConfig
 ) -> Statement:
     # Of the tasks that the regime was measured on; a partial study may have fewer than it plans.
     tasks = rows[rows["regime"] == regime]["test_task"].unique()
     by_task = rows[rows["test_task"].isin(tasks)].groupby(["regime", "test_task"])["cpr"].mean()
     means = by_task.groupby("regime").mean()
-    gold = f", gold circuits {means['gold']:.2f}" if "gold" in means else ""
-    others = [f"random W {means['random_W']:.2f}"] if "random_W" in means else []
+    gold = f", gold circuits {means[GOLD]:.2f}" if GOLD in means else ""
+    others = [f"{RANDOM.label} {means[RANDOM.name]:.2f}"] if RANDOM.name in means else []
     others.append(f"floor {rows['floor'].iloc[0]:.2f}")
-    trained = {
-        "zero-shot": "W never saw the test task",
-        "near-distribution": "W was trained on related tasks",
-        "in-distribution": "W was trained on the test task",
-        "all": "W was trained on all tasks, the test task among them",
-    }.get(regime, "W was trained on one task")
     if unbounded:
         others.append(
             f"left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot "
@@ -127,23 +120,27 @@ def _claim(
         )
     return Statement(
         "Claim",
-        f"{regime[0].upper()}{regime[1:]} circuits reach CPR {means[regime]:.2f}{gold}.",
+        f"{_capital(regime)} circuits reach CPR {means[regime]:.2f}{gold}.",
         f"Mean of {counted(len(tasks), 'task')}, carried over from {pair.source} to "
-        f"{pair.target} from {config.methods[0]} scores; {trained}. "
+        f"{pair.target} from {config.methods[0]} scores; W was trained on {regime.trained_on}. "
         f"{sentence(', '.join(others))} {_measured(config)}",
     )
 
 
+def _capital(regime: str) -> str:
+    return f"{regime[0].upper()}{regime[1:]}"
+
+
 def _measured(config: StudyConfig) -> str:
     """How the headline is measured."""
-    settings = next(iter(config.variants))
+    settings = config.default_variant
     return (
         f"Measured with protocol {config.protocols[0]}, {config.rankings[0]} ranking, the "
         f"{config.grids[0]} grid and metric {config.metrics[0]}; settings of W: {settings}."
     )
 
 
-def _interval(contrast: Contrast | None, regime: str, config: StudyConfig) -> Statement:
+def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) -> Statement:
     if contrast is None:
         return Statement(
             "Interval",
@@ -151,7 +148,7 @@ def _interval(contrast: Contrast | None, regime: str, config: StudyConfig) -> St
             "The study has no measured uniform-s control.",
         )
     over = "tasks" if contrast.tasks_low is not None else "the test pairs of one task"
-    saw = "" if regime == "zero-shot" else ", trained on the same tasks"
+    saw = "" if regime is Regime.ZERO_SHOT else ", trained on the same tasks"
     so = {
         "above": "lies above zero: the source helps",
         "below": "lies below zero: the source does harm",
@@ -159,7 +156,7 @@ def _interval(contrast: Contrast | None, regime: str, config: StudyConfig) -> St
     }[contrast.verdict]
     return Statement(
         "Interval",
-        f"{regime[0].upper()}{regime[1:]} minus uniform s (no source{saw}): {contrast.text}.",
+        f"{_capital(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
         f"The {100 * config.level:g}% interval, over {over}, {so}. {_by_task(contrast)}".strip(),
     )
 
@@ -185,19 +182,19 @@ def _controls(
     method: str,
 ) -> Statement:
     direct = _direct(rows_of(tables.get("worth"), config, config.pairs[0].name, method), regime)
-    target_only = found.get("target_only")
-    if target_only is None:
-        return Statement("Controls", "No target-only control was measured.", direct)
+    free_mask = found.get(FREE_MASK.name)
+    if free_mask is None:
+        return Statement("Controls", f"No {FREE_MASK.label} control was measured.", direct)
     so = {
         "above": "The interval lies above zero.",
         "below": "The interval lies below zero: it does better without a source.",
         "includes zero": "The interval includes zero.",
-    }[target_only.verdict]
+    }[free_mask.verdict]
     return Statement(
         "Controls",
-        f"{regime[0].upper()}{regime[1:]} minus target-only (no source, trained on the test task): "
-        f"{target_only.text}.",
-        " ".join(part for part in (so, _by_task(target_only), direct) if part),
+        f"{_capital(regime)} minus {FREE_MASK.label} (no source, trained on the test task): "
+        f"{free_mask.text}.",
+        " ".join(part for part in (so, _by_task(free_mask), direct) if part),
     )
 
 

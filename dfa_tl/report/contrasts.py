@@ -17,21 +17,6 @@ from dfa_tl.report.words import signed
 if TYPE_CHECKING:
     from dfa_tl.study.config import StudyConfig
 
-MEANING: Mapping[str, str] = {
-    "gold": "circuits attributed on the target itself",
-    "uniform_s": "trained in the same way on the same tasks, but from a source that says nothing",
-    "target_only": "a mask trained on the target and the test task, without a source",
-    "random_W": "carried over by an untrained random W",
-    "untrained_W": "carried over by W as it is before training",
-    "depth_mean": "each node gets the mean score of the source's nodes at its relative depth",
-    "depth_mean_paper": "carried over by the paper's depth-mean heuristic",
-    "scrambled_s": "the source's scores in a random order",
-    "permuted_W": "the trained W with its target nodes in a random order",
-    "random_s": "trained and carried over from random source scores",
-    "regression": "a ridge regression from source to gold scores, fitted on the other tasks",
-    "mean_gold": "the mean of the other tasks' gold scores",
-}
-
 
 @dataclass(frozen=True)
 class Contrast:
@@ -132,5 +117,5 @@ def rows_of(
         return []
     chosen: Any = frame[(frame["pair"] == pair) & (frame["method"] == method)]
     if "variant" in chosen:
-        chosen = chosen[chosen["variant"] == (variant or next(iter(config.variants)))]
+        chosen = chosen[chosen["variant"] == (variant or config.default_variant)]
     return chosen.to_dict("records")

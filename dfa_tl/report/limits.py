@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.report.contrasts import Contrast, contrasts
 from dfa_tl.report.words import counted, listed, signed
 
@@ -76,9 +77,9 @@ def _different(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
 
 def _chosen_on(config: StudyConfig) -> str:
     """On what the default settings of W were chosen, where that is what they are measured on."""
-    pair, defaults = config.pairs[0], type(next(iter(config.variants.values())))()
+    pair, settings = config.pairs[0], config.variants[config.default_variant]
     is_bundled = {pair.source, pair.target} <= {"toy-small", "toy-large"}
-    if not is_bundled or next(iter(config.variants.values())) != defaults:
+    if not is_bundled or settings != type(settings)():
         return ""
     return (
         "The settings of W were chosen for zero-shot CPR on validation pairs of these tasks and "
@@ -104,7 +105,7 @@ def _others(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
     varied = {"pair": pairs, "method": config.methods, "settings": tuple(config.variants)}
     verdicts = []
     for combination in list(product(*varied.values()))[1:]:
-        found = contrasts(tables, config, *combination).get("uniform_s")
+        found = contrasts(tables, config, *combination).get(NO_SOURCE.name)
         if found is not None:
             verdicts.append(found.verdict)
     if not verdicts:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
 from dfa_tl.evaluation.spread import seed_spread
-from dfa_tl.report.claims import Headline
-from dfa_tl.report.contrasts import MEANING
+from dfa_tl.regimes import GOLD, Regime
+from dfa_tl.report.claims import REGIMES, Headline
 from dfa_tl.report.drawings import Drawing, NotDrawn, of_all, of_circuit, of_study
 from dfa_tl.report.grid import Grid, constant, facts, grid
 from dfa_tl.report.words import arrow
@@ -60,10 +61,8 @@ TERMS: Mapping[str, str] = {
     "floor": "the CPR of a circuit that recovers nothing before all nodes are kept",
     "W": "the map from source to target scores that Differentiable Faithfulness Alignment (DFA, "
     "arXiv 2604.24302) learns: predicted target scores = s W",
-    "zero-shot": "W trained on every task but the test task",
-    "near-distribution": "W trained on tasks related to the test task",
-    "in-distribution": "W trained on the test task",
-    "all": "W trained on every task, the test task among them",
+    **{regime.value: f"W trained on {regime.trained_on}" for regime in REGIMES},
+    GOLD: "circuits attributed on the target itself",
 }
 
 
@@ -168,13 +167,13 @@ def _measured(
         "What is left of the score when the source, the order of its nodes, or the training is "
         "taken away; and what supervision on the target gives.",
         drawings("controls"),
-        grids=grids("overall", "effect:uniform_s", "effect:target_only", "ablations"),
+        grids=grids("overall", f"effect:{NO_SOURCE.name}", f"effect:{FREE_MASK.name}", "ablations"),
     )
     yield Section(
-        "cross-task",
+        Regime.CROSS_TASK.value,
         "From task to task",
         "",
-        drawings("cross-task"),
+        drawings(Regime.CROSS_TASK.value),
         grids=grids("cross_task"),
     )
     yield Section(
@@ -272,7 +271,7 @@ def _data(results: StudyResults) -> tuple[Grid, ...]:
 
 
 def _controls(results: StudyResults) -> list[tuple[str, str]]:
-    return [(name, MEANING[name]) for name in ("gold", *results.config.controls)]
+    return [(name, CONTROLS[name].description) for name in results.config.controls]
 
 
 def _reproduce(results: StudyResults) -> Section:

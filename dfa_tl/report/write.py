@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from dfa_tl.controls.registry import FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.report.claims import Headline, headline, regime_of
@@ -106,8 +108,11 @@ def _tables(
         "scaling": results.scaling,
         "ablations": results.ablations,
         "overall": lambda: results.overall(regime),
-        "effect:uniform_s": lambda: results.source_effect("uniform_s", regime),
-        "effect:target_only": lambda: results.source_effect("target_only", regime),
+        **{
+            f"effect:{one.name}": partial(results.source_effect, one.name, regime)
+            for one in (NO_SOURCE, FREE_MASK)
+            if one.applies_to(regime)
+        },
         "effect_by_way": lambda: results.effect_by_way(regime),
         "cross_task": results.cross_task,
         "worth": lambda: results.worth(regime),

@@ -16,10 +16,13 @@ import dfa_tl
 COMPUTES = (
     "nodes.py",
     "scores.py",
+    "seeds.py",
+    "passes.py",
     "models",
     "tasks",
     "attribution",
     "alignment",
+    "controls",
     "evaluation",
     "study/circuits.py",
     "study/cost.py",

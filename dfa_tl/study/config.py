@@ -1,12 +1,8 @@
 """`StudyConfig`: what a study compares. Frozen, checked when built, the same in YAML and Python.
 
-Regimes, by what W is trained on before it carries over the circuit of a test task:
-
-    in-distribution     the test task itself
-    near-distribution   its related tasks (`relations`); none for a task without relatives
-    zero-shot           every task but the test task
-    all                 every task
-    cross-task          each task alone: the whole matrix, of which in-distribution is the diagonal
+A regime is what W is trained on before it carries over the circuit of a test task; see
+`dfa_tl.regimes`. Near-distribution takes the related tasks of `relations` and leaves out a task
+that has none; cross-task is the whole matrix, of which in-distribution is the diagonal.
 
 A seed draws the train pairs, the initialisation and batch order of W and every control. Test pairs
 are the same for all seeds (`test_seed`), so circuits of different seeds can be paired.
@@ -26,12 +22,14 @@ from typing import Any, Literal, get_args
 
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.arguments import checked_arguments, got
-from dfa_tl.attribution.attribute import METHODS, check_goes_with
+from dfa_tl.attribution.registry import METHODS
+from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.statistics import Bootstrap
 from dfa_tl.models.ablation import Ablation
+from dfa_tl.regimes import Regime
 from dfa_tl.settings import (
     check_choice,
     check_names,
@@ -48,36 +46,13 @@ from dfa_tl.settings import (
 )
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.metrics import METRICS
-from dfa_tl.tasks.registry import check_task
+from dfa_tl.tasks.registry import check_task, relations
 
-REGIMES = ("in-distribution", "near-distribution", "zero-shot", "all", "cross-task")
-CONTROLS = (
-    "random_W",
-    "untrained_W",
-    "scrambled_s",
-    "permuted_W",
-    "depth_mean",
-    "depth_mean_paper",
-    "uniform_s",
-    "random_s",
-    "target_only",
-    "regression",
-    "mean_gold",
-)
 GRIDS: dict[str, tuple[float, ...]] = {"linear": LINEAR_KS, "mib": MIB_KS}
-RELATIONS: dict[str, tuple[str, ...]] = {
-    f"{prefix}{task}": (f"{prefix}{other}",)
-    for prefix in ("", "mib/")
-    for one, two in (
-        ("arithmetic_addition", "arithmetic_subtraction"),
-        ("arc_easy", "arc_challenge"),
-    )
-    for task, other in ((one, two), (two, one))
-}
-# Methods and metrics as they are when a study is checked: others may be entered any time.
+# Registries as they are when a study is checked: more may be registered at any time.
 CHOICES: dict[str, Collection[str]] = {
     "methods": METHODS,
-    "regimes": REGIMES,
+    "regimes": tuple(map(str, Regime)),
     "controls": CONTROLS,
     "worth_methods": METHODS,
     "protocols": ("nodes", "mib"),
@@ -136,8 +111,7 @@ class StudyConfig:
             benchmark's (`mib/ioi`), or folders of pairs (`./my_task`).
         methods: Attribution methods of source and gold scores.
         regimes: See above.
-        controls: See `dfa_tl.alignment.controls`; those that are trained, and `regression` and
-            `mean_gold`, are fitted on every task but the test task, as zero-shot is.
+        controls: Names in `dfa_tl.controls.CONTROLS`; by default all that are registered.
         seeds: Each repeats everything but the test pairs.
         train_pairs: Pairs per task that W, and a free mask, is trained on; `all` for every pair of
             the train split that the target's tokenizer leaves usable. A generated task has no end,
@@ -172,10 +146,10 @@ class StudyConfig:
     """
 
     pairs: tuple[PairSpec, ...]
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = field(default_factory=lambda: tuple(TASKS))
     methods: tuple[str, ...] = ("nap-ig-inputs",)
-    regimes: tuple[str, ...] = REGIMES
-    controls: tuple[str, ...] = CONTROLS
+    regimes: tuple[str, ...] = tuple(map(str, Regime))
+    controls: tuple[str, ...] = field(default_factory=lambda: tuple(CONTROLS))
     seeds: tuple[int, ...] = (0,)
     train_pairs: int | Literal["all"] = 96
     attribution_pairs: int | None = None
@@ -193,7 +167,7 @@ class StudyConfig:
     rankings: tuple[str, ...] = ("signed",)
     grids: tuple[str, ...] = ("linear", "mib")
     metrics: tuple[str, ...] = ("logit_diff",)
-    relations: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(RELATIONS))
+    relations: Mapping[str, tuple[str, ...]] = field(default_factory=relations)
     ig_steps: int = 5
     ablation: str = "counterfactual"
     penalty: float = 1.0
@@ -212,6 +186,7 @@ class StudyConfig:
         for name, known in CHOICES.items():
             chosen = choices(name, getattr(self, name), known, may_be_empty=name in _MAY_BE_EMPTY)
             object.__setattr__(self, name, chosen)
+        object.__setattr__(self, "regimes", tuple(map(str, self.regimes)))
         object.__setattr__(self, "seeds", seeds("seeds", self.seeds))
         sizes = whole_numbers("worth_pairs", self.worth_pairs, may_be_empty=True)
         object.__setattr__(self, "worth_pairs", sizes)
@@ -228,15 +203,11 @@ class StudyConfig:
         if self.device is not None and not isinstance(self.device, str):
             raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")
         for method in (*self.methods, *self.worth_methods):
-            check_goes_with(method, self.ablation)
+            METHODS[method].check_ablation(self.ablation)
         Bootstrap(self.level, self.resamples)  # it refuses too few resamples for the level
         self._check_variants()
         object.__setattr__(self, "relations", _relations(self.relations))
-        impossible = {
-            "zero-shot": len(self.tasks) < 2,
-            "near-distribution": not any(self.related.values()),
-        }
-        if all(impossible.get(regime, False) for regime in self.regimes):
+        if not any(map(self.is_possible, self.regimes)):
             raise ConfigError(
                 f"regimes {', '.join(self.regimes)}: none can be trained on the tasks "
                 f"{', '.join(self.tasks)}; zero-shot needs two, near-distribution a related one"
@@ -285,6 +256,19 @@ class StudyConfig:
             task: tuple(other for other in self.relations.get(task, ()) if other in self.tasks)
             for task in self.tasks
         }
+
+    def train_tasks(self, regime: str, task: str) -> list[tuple[str, ...]]:
+        """The tasks that each W of a test task is trained on in a regime."""
+        return Regime(regime).train_tasks(task, self.tasks, self.related)
+
+    def is_possible(self, regime: str) -> bool:
+        """Whether a regime has tasks to train on, for any test task of the study."""
+        return any(self.train_tasks(regime, task) for task in self.tasks)
+
+    @property
+    def default_variant(self) -> str:
+        """Name of the first alignment settings: those of the headline."""
+        return next(iter(self.variants))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON-able values."""

@@ -1,13 +1,8 @@
 """What a result costs, in passes of one pair through a model (a batch of 16 counts 16).
 
-    nap                  2 forward (corrupt, clean), 1 backward
-    nap-ig-inputs        m + 1 forward, m backward
-    nap-ig-activations   2 + (m - 1) (2 L + 1) forward, 1 + (m - 1) (2 L + 1) backward, for L layers
-    exact                3 + n forward (n nodes), none backward
-    align, target-only   1 + epochs forward, epochs backward (clean activations kept)
-
-Passes that start above the first layer count as whole ones: the numbers are upper limits there.
-Other ablations than `counterfactual` run the corrupt prompts once more.
+What a method costs stands in its record (`dfa_tl.attribution.registry`), and so does that of a
+control that is trained on the target. Passes that start above the first layer count as whole ones:
+the numbers are upper limits there.
 
 A cost is split into what is paid *once per pair* of models and what *each new task* costs: a job
 that sees the test task is of the second kind. So the in-distribution W is paid per task, the
@@ -18,9 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from dfa_tl.nodes import NodeSet
 from dfa_tl.study.jobs import Job
 
 COLUMNS = tuple(
@@ -29,38 +23,6 @@ COLUMNS = tuple(
     for side in ("source", "target")
     for direction in ("forward", "backward")
 )
-
-
-class Passes(NamedTuple):
-    """Forward and backward passes of one pair; None where they are not known."""
-
-    forward: int | None
-    backward: int | None
-
-    def times(self, n: int) -> dict[str, int | None]:
-        """The same for `n` pairs, as a manifest says it."""
-        return {name: None if one is None else n * one for name, one in self._asdict().items()}
-
-
-def attribution_passes(method: str, nodes: NodeSet, ig_steps: int, ablation: str) -> Passes:
-    """Passes of one pair through the model that is attributed on; None for another's method."""
-    interpolated = (ig_steps - 1) * (2 * nodes.n_layers + 1)
-    known = {
-        "nap": (2, 1),
-        "nap-ig-inputs": (ig_steps + 1, ig_steps),
-        "nap-ig-activations": (2 + interpolated, 1 + interpolated),
-        "exact": (3 + len(nodes), 0),
-    }
-    if method not in known:
-        return Passes(None, None)
-    forward, backward = known[method]
-    extra = {"counterfactual": 0, "zero": -1}.get(ablation, 0)
-    return Passes(forward + extra, backward)
-
-
-def training_passes(epochs: int) -> Passes:
-    """Passes of one pair through the target."""
-    return Passes(1 + epochs, epochs)
 
 
 def closure(jobs: Iterable[Job]) -> dict[str, Job]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dfa_tl.controls.registry import CONTROLS, NO_SOURCE
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
@@ -36,9 +37,8 @@ from dfa_tl.evaluation.statistics import (
     cpr_difference_interval,
     mean_cpr_difference_interval,
 )
-from dfa_tl.study.config import CONTROLS, REGIMES
+from dfa_tl.regimes import GOLD, Regime
 from dfa_tl.study.measure import View
-from dfa_tl.study.plan import WITHOUT_SOURCE, uniform_s_of
 from dfa_tl.study.table import Table
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 PERMUTATIONS = 1999
 """At least; more for a large table, where Holm's correction asks for smaller p-values."""
-ZERO_SHOT_ONLY = ("scrambled_s", "permuted_W", "random_s", "regression", "mean_gold")
-"""Controls that are made from zero-shot's W or fitted on its tasks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +110,8 @@ def overall(results: StudyResults, regime: str, view: View | None = None) -> Tab
     bootstrap = Bootstrap(config.level, config.resamples)
     for key in _settings(results):
         unbounded = unbounded_tasks(results, key[0], view)
-        for against in ("gold", *config.controls):
-            if regime != "zero-shot" and against in ZERO_SHOT_ONLY:
+        for against in (GOLD, *config.controls):
+            if against != GOLD and not CONTROLS[against].applies_to(regime):
                 continue
             every = list(_comparisons(results, *key, against=against, regime=regime, view=view))
             found = [one for one in every if one.task not in unbounded]
@@ -143,16 +141,17 @@ def overall(results: StudyResults, regime: str, view: View | None = None) -> Tab
 
 
 def effect_by_way(results: StudyResults, regime: str) -> Table:
-    """CPR of `regime` minus uniform s, mean over tasks, in every way of measuring.
+    """CPR of `regime` minus the control without a source, in every way of measuring.
 
-    The headline's comes first.
+    Means over tasks; the headline's comes first.
 
     Raises:
         ConfigError: an unknown regime.
     """
     check_regime(regime)
     rows: Any = results.frame()
-    rows = rows[rows["variant"] == next(iter(results.config.variants))]
+    rows = rows[rows["variant"] == results.config.default_variant]
+    twin = NO_SOURCE.name
     way = ["protocol", "ranking", "metric", "grid"]
     ours, theirs = (
         rows[rows["regime"] == name]
@@ -162,15 +161,15 @@ def effect_by_way(results: StudyResults, regime: str) -> Table:
         .reset_index()
         for name, column, keys in (
             (regime, regime, ["method"]),
-            (uniform_s_of(regime), "uniform_s", []),
+            (NO_SOURCE.name_in(regime), twin, []),
         )
     )
     both = ours.merge(theirs, on=["pair", *way, "test_task"])
     for pair in results.config.pairs:
         left_out = both["test_task"].isin(unbounded_tasks(results, pair.name))
         both = both[(both["pair"] != pair.name) | ~left_out]
-    means = both.groupby(["pair", "method", *way], sort=False)[[regime, "uniform_s"]].mean()
-    table = means.assign(difference=means[regime] - means["uniform_s"]).reset_index()
+    means = both.groupby(["pair", "method", *way], sort=False)[[regime, twin]].mean()
+    table = means.assign(difference=means[regime] - means[twin]).reset_index()
     config = results.config
     orders = {
         "pair": [pair.name for pair in config.pairs],
@@ -184,7 +183,7 @@ def effect_by_way(results: StudyResults, regime: str) -> Table:
     table = table.sort_values(
         list(orders), key=lambda column: column.map(places[column.name]), ignore_index=True
     )
-    return Table(table, f"CPR: {regime} minus uniform_s by way of measuring, mean over tasks")
+    return Table(table, f"CPR: {regime} minus {twin} by way of measuring, mean over tasks")
 
 
 def unbounded_tasks(results: StudyResults, pair: str, view: View | None = None) -> set[str]:
@@ -201,19 +200,23 @@ def unbounded_tasks(results: StudyResults, pair: str, view: View | None = None) 
 
 def check_regime(regime: str) -> None:
     """Raise `ConfigError` for an unknown regime."""
-    if regime not in REGIMES:
-        raise ConfigError(f"unknown regime {regime!r}: choose one of {', '.join(REGIMES)}")
+    if regime not in tuple(Regime):
+        raise ConfigError(f"unknown regime {regime!r}: choose one of {', '.join(Regime)}")
 
 
 def _check(against: str, regime: str) -> None:
     check_regime(regime)
-    known = ("gold", *CONTROLS)
-    if against not in known:
-        raise ConfigError(f"unknown control {against!r}: choose one of {', '.join(known)}")
-    if regime != "zero-shot" and against in ZERO_SHOT_ONLY:
+    if against == GOLD:
+        return
+    if against not in CONTROLS:
+        known = ", ".join((GOLD, *CONTROLS))
+        raise ConfigError(f"unknown control {against!r}: choose one of {known}")
+    if not CONTROLS[against].applies_to(regime):
+        others = [name for name, control in CONTROLS.items() if control.applies_to(regime)]
         raise ConfigError(
-            f"{against} is a control of zero-shot, trained on its tasks; it says nothing of "
-            f"{regime}. Compare that with uniform_s, target_only, gold or an untrained W"
+            f"{against} is a control of {', '.join(CONTROLS[against].regimes)}, fitted to its "
+            f"training tasks; it says nothing about {regime}. Compare that with {GOLD} or one of "
+            f"{', '.join(others)}"
         )
 
 
@@ -237,8 +240,9 @@ def _comparisons(
 ) -> Iterator[_Comparison]:
     """One comparison per task that both were measured on."""
     frame: Any = results.headline(view)
-    control = uniform_s_of(regime) if against == "uniform_s" else against
-    group = "none" if against in WITHOUT_SOURCE else method
+    is_gold = against == GOLD
+    control = GOLD if is_gold else CONTROLS[against].name_in(regime)
+    group = method if is_gold or CONTROLS[against].depends_on_method else "none"
     of_pair = frame[(frame["pair"] == pair) & frame["seed"].isin(results.config.seeds)]
     regimes = of_pair[(of_pair["regime"] == regime) & (of_pair["method"] == method)]
     controls = of_pair[(of_pair["regime"] == control) & (of_pair["method"] == group)]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.controls.registry import Control
 from dfa_tl.study.circuits import Circuit, EvaluateJob
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.jobs import Job
@@ -81,23 +82,24 @@ class JobMaker:
         return {"scores": self.attribute(self.pair.source, task)}
 
     def alignments(
-        self, tasks: tuple[str, ...], variant: str, constant: str | None = None
+        self, tasks: tuple[str, ...], variant: str, control: Control | None = None
     ) -> dict[str, Job]:
         """W of each step of the pair, trained on `tasks`.
 
-        Where a constant stands for the source scores, only the last W is needed: it is tested on
-        the constant that it was trained with, not on what an earlier W makes of one.
+        For a control that has a stand-in for source scores, only the last W is needed: it is tested
+        on what it was trained with, not on what an earlier W makes of that.
         """
         settings = replace(self.config.variants[variant], seed=self.seed)
-        steps = self.pair.steps[-1:] if constant else self.pair.steps
+        steps = self.pair.steps[-1:] if control else self.pair.steps
         return {
-            f"W{number}": self._align(source, target, tasks, settings, constant)
+            f"W{number}": self._align(source, target, tasks, settings, control)
             for number, (source, target) in enumerate(steps)
         }
 
-    def untrained(self, variant: str) -> dict[str, Any]:
-        """The settings that W starts from."""
-        return _training(replace(self.config.variants[variant], seed=self.seed))
+    def settings_of(self, control: Control, variant: str) -> dict[str, Any]:
+        """The settings of W that a control uses."""
+        settings = replace(self.config.variants[variant], seed=self.seed)
+        return _training(control.settings(settings))
 
     def _align(
         self,
@@ -105,10 +107,10 @@ class JobMaker:
         target: str,
         tasks: tuple[str, ...],
         settings: AlignmentConfig,
-        constant: str | None,
+        control: Control | None,
     ) -> Job:
         vectors = settings.source_vectors
-        if constant:
+        if control:
             needs = {}
         elif vectors == 1:
             needs = {task: self.attribute(source, task) for task in tasks}
@@ -127,7 +129,7 @@ class JobMaker:
                 **self._data("train", *tasks),
                 "train_pairs": self.config.train_pairs,
                 "seed": self.seed,
-                "scores": constant or "attributed",
+                "stand_in": control.name if control else None,
                 "config": _training(settings),
             },
             needs,
@@ -135,29 +137,28 @@ class JobMaker:
             self.code,
         )
 
-    def target_only(self, task: str) -> Job:
-        """A free mask on the task's own train pairs."""
-        headline = next(iter(self.config.variants.values()))
-        # The paper's learning rate: one logit moves by no more than the rate in a step.
-        paper = AlignmentConfig.paper(
-            seed=self.seed,
-            temperature=headline.temperature,
-            sparsity=headline.sparsity,
-            epochs=headline.epochs,
-            batch_size=headline.batch_size,
-        )
+    def control(
+        self,
+        control: Control,
+        tasks: tuple[str, ...],
+        needs: Mapping[str, Job],
+        options: Mapping[str, Any],
+    ) -> Job:
+        """The scores of a control that is trained on the target."""
         return Job(
-            "target-only",
+            "control",
             {
+                "control": control.name,
                 **self._model("target", self.pair.target),
-                "tasks": [task],
-                **self._data("train", task),
+                "tasks": list(tasks),
+                **self._data("train", *tasks),
                 "train_pairs": self.config.train_pairs,
                 "seed": self.seed,
-                "config": _training(paper),
+                "options": dict(options),
             },
-            machine=self._machine(),
-            code=self.code,
+            needs,
+            self._machine(),
+            self.code,
         )
 
     def evaluate(self, task: str, circuits: list[Circuit]) -> Job:

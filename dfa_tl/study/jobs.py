@@ -3,7 +3,7 @@
     attribute     model, task, method, seed                       -> scores
     few-pairs     the same from 1, 2, 4, .. pairs, one draw       -> scores of each size
     align         step of a pair, train tasks, settings, seed     -> an alignment
-    target-only   target, task, settings, seed                    -> scores
+    control       what is trained on the target, tasks, seed      -> scores
     evaluate      pair, test task, method, seed, its circuits     -> curves and rows
 
     key = sha256 of canonical JSON {format, code, kind, settings, keys of what it needs}
@@ -61,7 +61,18 @@ class Job:
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
     def __str__(self) -> str:
-        shown = ("pair", "model", "source", "target", "task", "tasks", "method", "seed", "draw")
+        shown = (
+            "control",
+            "pair",
+            "model",
+            "source",
+            "target",
+            "task",
+            "tasks",
+            "method",
+            "seed",
+            "draw",
+        )
         parts = [f"{name}={self.settings[name]}" for name in shown if name in self.settings]
         return f"{self.kind}({', '.join(parts)})"
 

@@ -25,6 +25,7 @@ from dfa_tl.io.atomic import write_file
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.regimes import GOLD
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
 from dfa_tl.study.config import GRIDS
@@ -187,11 +188,11 @@ def _structure(
     of_profile = ("profile_pearson", "profile_spearman")
     names = ["pearson", "spearman", *(f"overlap_{k}" for k in OVERLAPS), *of_profile]
     found: dict[str, float | None] = dict.fromkeys(names)
-    if gold is not None and circuit.name != "gold":
+    if gold is not None and circuit.name != GOLD:
         both = score_correlation(scores, gold)
         found |= {"pearson": both.pearson, "spearman": both.spearman}
         found |= {f"overlap_{k}": top_overlap(scores, gold, k) for k in OVERLAPS}
-    if circuit.recipe not in ("scores", "mean_gold") and "scores" in circuit.needs:
+    if "scores" in circuit.needs:
         profiles = profile_correlation(load(circuit.needs["scores"]), scores)
         found |= dict(zip(of_profile, (profiles.pearson, profiles.spearman), strict=True))
     return found

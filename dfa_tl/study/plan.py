@@ -2,13 +2,14 @@
 
 One group per pair, method and seed: source and gold scores, every W, every control, and one
 `evaluate` job per test task that measures all circuits of the task together. Another group holds
-what needs no source scores (`none` for the method): uniform s, random s and target-only.
-Equal jobs of different regimes are one job: the W of near-distribution is the in-distribution one
-of the related task.
+the controls that do not depend on attributed scores (`none` for the method). Equal jobs of
+different regimes are one job: the W of near-distribution is the in-distribution one of the related
+task.
 
-A control is trained on the tasks that W is: `uniform_s` is zero-shot's, and every other regime but
-cross-task has its own, `uniform_s (in-distribution)` and so on. What the source accounts for in a
-regime is the difference from that one; else having seen the test task would be credited to it.
+A control that belongs to regimes is trained on the tasks that W is: `uniform_s` is zero-shot's, and
+every other regime but cross-task has its own, `uniform_s (in-distribution)` and so on. What the
+source accounts for in a regime is the difference from that one; else having seen the test task
+would be credited to it.
 """
 
 from __future__ import annotations
@@ -17,18 +18,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dfa_tl.study.circuits import Circuit, seed_of
+from dfa_tl.controls.registry import CONTROLS, Control, Need
+from dfa_tl.regimes import FEW_PAIRS, GOLD, Regime
+from dfa_tl.seeds import seed_of
+from dfa_tl.study.circuits import Circuit
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.job_maker import JobMaker
 from dfa_tl.study.jobs import Group, Job
 
-WITHOUT_SOURCE = ("uniform_s", "random_s", "target_only")
-ALL_VIEWS = ("random_W", "target_only", "depth_mean", "depth_mean_paper")
-
-
-def uniform_s_of(regime: str) -> str:
-    """The uniform-s control that is trained on the tasks of a regime."""
-    return "uniform_s" if regime == "zero-shot" else f"uniform_s ({regime})"
+IN_EVERY_VARIANT = (Regime.IN_DISTRIBUTION, Regime.ZERO_SHOT)
+"""The regimes under every alignment setting; the others are measured under the first only."""
 
 
 def plan(
@@ -78,141 +77,104 @@ class _Planner:
         return Group(self.jobs.pair.name, self.jobs.method, self.jobs.seed, tuple(ordered.values()))
 
     def _circuits(self, task: str) -> Iterator[Circuit]:
-        if self.jobs.method == "none":
-            yield from self._without_source(task)
-            return
-        if self.jobs.method in self.config.methods:
-            gold = {"scores": self.jobs.attribute(self.jobs.pair.target, task)}
-            pairs = self.config.n_attribution_pairs
-            yield Circuit("gold", "scores", gold, (task,), pairs=pairs, all_views=True)
+        method, config = self.jobs.method, self.config
+        if method in config.methods:
+            gold = {"made": self.jobs.attribute(self.jobs.pair.target, task)}
+            yield Circuit(GOLD, gold, (task,), pairs=config.n_attribution_pairs, all_views=True)
             yield from self._regimes(task)
-            yield from self._controls(task)
-        if self.jobs.method in self.config.worth_methods:
+        if method == "none" or method in config.methods:
+            for name in config.controls:
+                if CONTROLS[name].depends_on_method == (method != "none"):
+                    yield from self._control(CONTROLS[name], task)
+        if method in config.worth_methods:
             yield from self._few_pairs(task)
 
-    def _train_tasks(self, regime: str, task: str) -> list[tuple[str, ...]]:
-        others = tuple(other for other in self.config.tasks if other != task)
-        trained = {
-            "in-distribution": [(task,)],
-            "near-distribution": [self.config.related[task]],
-            "zero-shot": [others],
-            "all": [self.config.tasks],
-            "cross-task": [(other,) for other in self.config.tasks],
-        }
-        return [tasks for tasks in trained[regime] if tasks]
-
     def _regimes(self, task: str) -> Iterator[Circuit]:
-        headline = next(iter(self.config.variants))
-        for variant in self.config.variants:
-            for regime in self.config.regimes:
-                if variant != headline and regime not in ("in-distribution", "zero-shot"):
+        config = self.config
+        for variant in config.variants:
+            for regime in map(Regime, config.regimes):
+                if not self._is_measured(regime, variant):
                     continue
-                for tasks in self._train_tasks(regime, task):
-                    views = variant == headline and regime != "cross-task"
+                for tasks in config.train_tasks(regime, task):
                     needs = self.jobs.alignments(tasks, variant) | self.jobs.source_scores(task)
-                    yield self._circuit(regime, "transfer", needs, tasks, variant, views=views)
-            # What W keeps of the source's structure before training, to compare with after it.
-            if "untrained_W" in self.config.controls and len(self.jobs.pair.steps) == 1:
-                needs = self.jobs.source_scores(task)
-                options = {"config": self.jobs.untrained(variant)}
-                yield self._circuit("untrained_W", "untrained_W", needs, (), variant, options)
-
-    def _controls(self, task: str) -> Iterator[Circuit]:
-        config = self.config
-        variant = next(iter(config.variants))
-        others = tuple(other for other in config.tasks if other != task)
-        scores = self.jobs.source_scores(task)
-        wanted = [name for name in config.controls if name not in WITHOUT_SOURCE]
-        for name in ("depth_mean", "depth_mean_paper"):
-            if name in wanted:
-                yield self._circuit(name, name, scores, (), "")
-        for draw in range(config.draws):
-            seed = seed_of("draw", self.jobs.seed, draw)
-            if "random_W" in wanted:
-                options = {"seed": seed}
-                yield self._circuit("random_W", "random_W", scores, (), "", options, draw)
-            for name, key in (("scrambled_s", "scrambled"), ("permuted_W", "permuted")):
-                if name in wanted and others:
-                    needs = self.jobs.alignments(others, variant) | scores
-                    yield self._circuit(name, "transfer", needs, others, variant, {key: seed}, draw)
-        if not others:
-            return
-        gold = {
-            f"gold:{other}": self.jobs.attribute(self.jobs.pair.target, other) for other in others
-        }
-        if "mean_gold" in wanted:
-            yield self._circuit("mean_gold", "mean_gold", gold, others, "")
-        if "regression" in wanted:
-            known = {
-                f"source:{other}": self.jobs.attribute(self.jobs.pair.source, other)
-                for other in others
-            }
-            options = {"penalty": config.penalty}
-            needs = scores | gold | known
-            yield self._circuit("regression", "regression", needs, others, "", options)
-
-    def _without_source(self, task: str) -> Iterator[Circuit]:
-        config = self.config
-        others = tuple(other for other in config.tasks if other != task)
-        headline = next(iter(config.variants))
-        if "target_only" in config.controls:
-            needs = {"scores": self.jobs.target_only(task)}
-            yield self._circuit("target_only", "scores", needs, (task,), "")
-        if "uniform_s" in config.controls:
-            yield from self._uniform_s(task)
-        if others and "random_s" in config.controls:
-            needs = self.jobs.alignments(others, headline, constant="random")
-            options = {"random": seed_of("random_s", self.jobs.seed, task)}
-            yield self._circuit("random_s", "transfer", needs, others, headline, options)
-
-    def _uniform_s(self, task: str) -> Iterator[Circuit]:
-        headline = next(iter(self.config.variants))
-        regimes = dict.fromkeys(("zero-shot", *self.config.regimes))
-        for variant in self.config.variants:
-            for regime in regimes:
-                if regime == "cross-task":
-                    continue
-                if variant != headline and regime not in ("in-distribution", "zero-shot"):
-                    continue
-                for tasks in self._train_tasks(regime, task):
-                    needs = self.jobs.alignments(tasks, variant, constant="uniform")
-                    options, views = {"uniform": 1}, variant == headline
-                    name = uniform_s_of(regime)
-                    yield self._circuit(
-                        name, "transfer", needs, tasks, variant, options, views=views
+                    views = variant == config.default_variant and regime is not Regime.CROSS_TASK
+                    yield Circuit(
+                        regime.value,
+                        needs,
+                        tasks,
+                        variant,
+                        pairs=config.n_attribution_pairs,
+                        all_views=views,
                     )
+
+    def _is_measured(self, regime: Regime, variant: str) -> bool:
+        return variant == self.config.default_variant or regime in IN_EVERY_VARIANT
+
+    def _control(self, control: Control, task: str) -> Iterator[Circuit]:
+        config = self.config
+        if len(self.jobs.pair.steps) > 1 and not control.takes_chains:
+            return
+        for variant in config.variants:
+            is_default = variant == config.default_variant
+            if not (is_default or control.every_variant):
+                continue
+            uses_settings = control.every_variant or Need.ALIGNMENT in control.needs
+            for name, tasks in self._fitted_to(control, task, variant):
+                for draw in range(config.draws if control.is_drawn else 1):
+                    needs, options = self._made_from(control, task, tasks, variant, draw)
+                    yield Circuit(
+                        name,
+                        needs,
+                        tasks,
+                        variant if uses_settings else "",
+                        draw,
+                        config.n_attribution_pairs,
+                        control.name,
+                        options,
+                        all_views=control.is_main and is_default and draw == 0,
+                    )
+
+    def _fitted_to(
+        self, control: Control, task: str, variant: str
+    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Names of a control in tables, with its training tasks."""
+        if not control.regimes:
+            yield control.name, (task,) if Need.TARGET in control.needs else ()
+        for regime in dict.fromkeys((Regime.ZERO_SHOT, *map(Regime, self.config.regimes))):
+            if regime in control.regimes and self._is_measured(regime, variant):
+                for tasks in self.config.train_tasks(regime, task):
+                    yield control.name_in(regime), tasks
+
+    def _made_from(
+        self, control: Control, task: str, tasks: tuple[str, ...], variant: str, draw: int
+    ) -> tuple[dict[str, Job], dict[str, Any]]:
+        """The jobs that a control is built from, and its other inputs."""
+        jobs, models, needs = self.jobs, self.jobs.pair, {}
+        if Need.SCORES in control.needs:
+            needs |= jobs.source_scores(task)
+        if Need.ALIGNMENT in control.needs:
+            needs |= jobs.alignments(tasks, variant, control if control.stand_in else None)
+        for need, kind, model in (
+            (Need.TRAINING_SCORES, "source", models.source),
+            (Need.TRAINING_GOLD, "gold", models.target),
+        ):
+            if need in control.needs:
+                needs |= {f"{kind}:{other}": jobs.attribute(model, other) for other in tasks}
+        options = {
+            "task": task,
+            "train_tasks": list(tasks),
+            "seed": seed_of("draw", jobs.seed, draw),
+            "penalty": self.config.penalty,
+            "config": jobs.settings_of(control, variant),
+        }
+        if Need.TARGET in control.needs:
+            needs = {"made": jobs.control(control, tasks, needs, options)}
+        return needs, options
 
     def _few_pairs(self, task: str) -> Iterator[Circuit]:
         config = self.config
         for draw in range(config.worth_draws):
             for size in config.worth_pairs:
-                if size >= config.n_attribution_pairs:
-                    continue
-                needs = {"scores": self.jobs.few_pairs(task, draw, size)}
-                yield Circuit("few-pairs", "scores", needs, (task,), draw=draw, pairs=size)
-
-    def _circuit(
-        self,
-        name: str,
-        recipe: str,
-        needs: Mapping[str, Job],
-        tasks: tuple[str, ...],
-        variant: str,
-        options: Mapping[str, Any] | None = None,
-        draw: int = 0,
-        views: bool = True,
-    ) -> Circuit:
-        return Circuit(
-            name,
-            recipe,
-            dict(needs),
-            tasks,
-            variant,
-            draw,
-            self.config.n_attribution_pairs,
-            options or {},
-            all_views=views
-            and draw == 0
-            and (recipe == "transfer" or name in ALL_VIEWS)
-            and name not in ("scrambled_s", "permuted_W", "random_s"),
-        )
+                if size < config.n_attribution_pairs:
+                    needs = {"made": self.jobs.few_pairs(task, draw, size)}
+                    yield Circuit(FEW_PAIRS, needs, (task,), draw=draw, pairs=size)

@@ -20,18 +20,20 @@ import pandas as pd
 from dfa_tl import display
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.hub import OnHub
 from dfa_tl.io.atomic import user_path
 from dfa_tl.models.patterns import AttentionPatterns
 from dfa_tl.nodes import NodeSet
+from dfa_tl.regimes import Regime
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice
 from dfa_tl.study import tables, timing
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
 from dfa_tl.study.code import code_identity
-from dfa_tl.study.config import GRIDS, REGIMES, StudyConfig
+from dfa_tl.study.config import GRIDS, StudyConfig
 from dfa_tl.study.copied import copy_study
 from dfa_tl.study.description import read_description
 from dfa_tl.study.effects import effect_by_way, effects, overall, unbounded_tasks
@@ -263,7 +265,7 @@ class StudyResults(OnHub):
 
     @checked_arguments
     def alignment(
-        self, pair: str, task: str, method: str, seed: int = 0, *, regime: str = "zero-shot"
+        self, pair: str, task: str, method: str, seed: int = 0, *, regime: str = Regime.ZERO_SHOT
     ) -> Alignment | AlignmentChain:
         """The W that carries a task's circuit over in a regime, under the first settings.
 
@@ -278,9 +280,9 @@ class StudyResults(OnHub):
     def _carried(
         self, pair: str, task: str, method: str, seed: int, regime: str | None = None
     ) -> Circuit:
-        main = next(iter(self.config.variants))
+        main = self.config.default_variant
         for circuit in self._job(pair, task, method, seed).circuits:
-            if circuit.variant == main and circuit.name in ((regime,) if regime else REGIMES):
+            if circuit.variant == main and circuit.name in ((regime,) if regime else tuple(Regime)):
                 return circuit
         raise ConfigError(f"no circuits of {regime or 'any regime'} for {task} in {self.folder}")
 
@@ -320,8 +322,8 @@ class StudyResults(OnHub):
     @checked_arguments
     def source_effect(
         self,
-        against: str = "uniform_s",
-        regime: str = "zero-shot",
+        against: str = NO_SOURCE.name,
+        regime: str = Regime.ZERO_SHOT,
         *,
         view: View | None = None,
     ) -> Table:
@@ -338,12 +340,12 @@ class StudyResults(OnHub):
         return effects(self, against, regime, view)
 
     @checked_arguments
-    def overall(self, regime: str = "zero-shot", *, view: View | None = None) -> Table:
+    def overall(self, regime: str = Regime.ZERO_SHOT, *, view: View | None = None) -> Table:
         """A regime minus gold and minus every control, averaged over tasks."""
         return overall(self, regime, view)
 
     @checked_arguments
-    def effect_by_way(self, regime: str = "zero-shot") -> Table:
+    def effect_by_way(self, regime: str = Regime.ZERO_SHOT) -> Table:
         """A regime minus uniform s under every protocol, ranking, metric and grid."""
         return effect_by_way(self, regime)
 
@@ -353,7 +355,7 @@ class StudyResults(OnHub):
         return unbounded_tasks(self, pair)
 
     @checked_arguments
-    def worth(self, regime: str = "zero-shot") -> Table:
+    def worth(self, regime: str = Regime.ZERO_SHOT) -> Table:
         """How many target pairs direct attribution needs to reach a regime's CPR."""
         return worth(self, regime)
 

@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dfa_tl.controls.registry import RANDOM
 from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.regimes import COMPARED, FEW_PAIRS, GOLD, Regime
 from dfa_tl.study.table import Table
 
 if TYPE_CHECKING:
     from dfa_tl.study.results import StudyResults
 
-SETTINGS = {
-    "gold": "Gold",
-    "in-distribution": "DFA (in-distribution)",
-    "near-distribution": "DFA (near-distribution)",
-    "zero-shot": "DFA (zero-shot)",
-    "all": "DFA (all tasks)",
-}
+SETTINGS = {GOLD: "Gold", **{regime.value: regime.label for regime in COMPARED}}
+"""What a row of a table is called, by regime."""
 
 
 def _mean_by_task(rows: Any, index: Sequence[str], tasks: Sequence[str]) -> pd.DataFrame:
@@ -50,12 +47,12 @@ def leaderboard(results: StudyResults) -> Table:
     """Random baseline, then gold and every regime under every method."""
     config = results.config
     rows: Any = results.headline()
-    main = next(iter(config.variants))
+    main = config.default_variant
     parts = []
     for pair in config.pairs:
         of_pair = rows[rows["pair"] == pair.name]
-        random = of_pair[of_pair["regime"] == "random_W"].assign(
-            method="baseline", setting="random W"
+        random = of_pair[of_pair["regime"] == RANDOM.name].assign(
+            method="baseline", setting=RANDOM.label
         )
         parts.append(random)
         for method in config.methods:
@@ -71,7 +68,7 @@ def ablations(results: StudyResults) -> Table:
     """Every control next to zero-shot, and to each task's best regime (chosen on test pairs)."""
     config = results.config
     rows: Any = results.headline()
-    main = next(iter(config.variants))
+    main = config.default_variant
     parts = []
     for pair in config.pairs:
         of_pair = rows[(rows["pair"] == pair.name) & rows["variant"].isin(["", main])]
@@ -81,11 +78,9 @@ def ablations(results: StudyResults) -> Table:
                     of_pair["method"].isin([method, "none"]) & (of_pair["regime"] == control)
                 ]
                 parts.append(chosen.assign(method=method, setting=control))
-            regimes = of_pair[
-                (of_pair["method"] == method) & of_pair["regime"].isin(list(SETTINGS)[1:])
-            ]
-            zero_shot = regimes[regimes["regime"] == "zero-shot"]
-            parts.append(zero_shot.assign(setting="DFA (zero-shot)"))
+            regimes = of_pair[(of_pair["method"] == method) & of_pair["regime"].isin(COMPARED)]
+            zero_shot = regimes[regimes["regime"] == Regime.ZERO_SHOT]
+            parts.append(zero_shot.assign(setting=Regime.ZERO_SHOT.label))
             means = regimes.groupby(["pair", "method", "test_task", "regime"], as_index=False)[
                 "cpr"
             ]
@@ -105,27 +100,27 @@ def scaling(results: StudyResults) -> Table:
     """
     config = results.config
     rows: Any = results.headline()
-    main = next(iter(config.variants))
+    main = config.default_variant
     found = []
     for pair in config.pairs:
         for method in config.methods:
             chosen = rows[(rows["pair"] == pair.name) & (rows["method"] == method)]
             chosen = chosen[chosen["variant"].isin(["", main])]
             cpr = chosen.groupby(["regime", "test_task"])["cpr"].mean()
-            for regime in list(SETTINGS)[1:]:
+            for regime in COMPARED:
                 tasks = [
                     task
                     for task in config.tasks
-                    if (regime, task) in cpr.index and ("gold", task) in cpr.index
+                    if (regime, task) in cpr.index and (GOLD, task) in cpr.index
                 ]
                 if not tasks:
                     continue
                 floor = float(chosen["floor"].iloc[0])
-                random = {task: cpr.get(("random_W", task)) for task in tasks}
+                random = {task: cpr.get((RANDOM.name, task)) for task in tasks}
                 each = {
                     task: recovery(
                         float(cpr[regime, task]),
-                        float(cpr["gold", task]),
+                        float(cpr[GOLD, task]),
                         floor if random[task] is None else float(random[task]),
                         floor=floor,
                     )
@@ -138,8 +133,8 @@ def scaling(results: StudyResults) -> Table:
                     {
                         "pair": pair.name,
                         "method": method,
-                        "setting": SETTINGS[regime],
-                        "gold": float(cpr["gold"][tasks].mean()),
+                        "setting": regime.label,
+                        "gold": float(cpr[GOLD][tasks].mean()),
                         "aligned": float(cpr[regime][tasks].mean()),
                         **_summary("recovery", ratios, config.level),
                         **_summary("above floor", above, config.level),
@@ -166,7 +161,7 @@ def _summary(name: str, values: Sequence[float | None], level: float) -> dict[st
 def cross_task(results: StudyResults) -> Table:
     """Train tasks down, test tasks across."""
     rows: Any = results.headline()
-    chosen = rows[rows["regime"] == "cross-task"].rename(columns={"train_tasks": "trained on"})
+    chosen = rows[rows["regime"] == Regime.CROSS_TASK].rename(columns={"train_tasks": "trained on"})
     if chosen.empty:
         return Table(pd.DataFrame())
     order = {task: place for place, task in enumerate(results.config.tasks)}
@@ -188,7 +183,7 @@ def sensitivity(results: StudyResults) -> Table:
     if len(views) > 1:
         varied = varied.merge(other[keys].drop_duplicates(), on=keys)
     else:
-        varied = varied[~varied["regime"].isin(["few-pairs", "cross-task"])]
+        varied = varied[~varied["regime"].isin([FEW_PAIRS, Regime.CROSS_TASK])]
     columns = varied[["protocol", "ranking", "metric", "grid"]].agg(", ".join, axis=1)
     wide = varied.assign(way=columns).pivot_table(
         index=keys, columns="way", values="cpr", sort=False
@@ -199,7 +194,7 @@ def sensitivity(results: StudyResults) -> Table:
 def structure(results: StudyResults) -> Table:
     """Correlation and overlap with gold, and correlation with the source's layer profile."""
     rows: Any = results.headline()
-    rows = rows[~rows["regime"].isin(["few-pairs", "gold"]) & (rows["method"] != "none")]
+    rows = rows[~rows["regime"].isin([FEW_PAIRS, GOLD]) & (rows["method"] != "none")]
     values = [
         name for name in rows if name.startswith(("pearson", "spearman", "overlap", "profile"))
     ]

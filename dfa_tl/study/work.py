@@ -17,18 +17,20 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dfa_tl.alignment import controls
 from dfa_tl.alignment.align import align
 from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.attribution.attribute import attribute
+from dfa_tl.attribution.registry import METHODS
+from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.errors import ConfigError, DataError, ModelError
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.passes import training_passes
 from dfa_tl.scores import NodeScores
-from dfa_tl.study.circuits import EvaluateJob, seed_of
+from dfa_tl.seeds import seed_of
+from dfa_tl.study.circuits import EvaluateJob, control_inputs
 from dfa_tl.study.code import code_identity
-from dfa_tl.study.cost import attribution_passes, training_passes
 from dfa_tl.study.data import sample
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.measure import measure
@@ -178,8 +180,8 @@ def _attribute(job: Job, store: Store) -> Result:
         batch_size=job.machine["batch_size"],
         progress=False,
     )
-    passes = attribution_passes(
-        settings["method"], model.nodes, settings["ig_steps"], settings["ablation"]
+    passes = METHODS[settings["method"]].cost(
+        model.nodes, settings["ig_steps"], settings["ablation"]
     )
     return Result(_scores_file(scores), passes.times(len(data)))
 
@@ -195,35 +197,41 @@ def _chosen(data: PairDataset, rows: list[int]) -> PairDataset:
 
 def _align(job: Job, store: Store) -> Result:
     settings, target = job.settings, model_of(job, "target")
-    tasks, kind = settings["tasks"], settings["scores"]
-    scores: dict[str, Any]
-    if kind == "attributed":
-        scores = {task: [] for task in tasks}
-        for role, need in job.needs.items():
-            scores[role.partition("#")[0]].append(load(need, store))
-    else:
-        nodes = model_of(job, "source").nodes
-        seeds = {task: seed_of("random_s", settings["seed"], task) for task in tasks}
-        constant = controls.uniform_s(nodes)
-        random_s = {task: controls.random_s(nodes, seed) for task, seed in seeds.items()}
-        scores = dict.fromkeys(tasks, constant) if kind == "uniform" else random_s
+    tasks = settings["tasks"]
+    scores: dict[str, Any] = {task: [] for task in tasks}
+    for role, need in job.needs.items():
+        scores[role.partition("#")[0]].append(load(need, store))
+    if settings["stand_in"]:
+        stand_in: Any = CONTROLS.find(settings["stand_in"]).stand_in
+        scores = stand_in(model_of(job, "source").nodes, tuple(tasks), settings["seed"])
     data = {task: _train(job, "target", task) for task in tasks}
     config = AlignmentConfig(**settings["config"])
     alignment = align(scores, target, data, config, progress=False)
-    facts = _cost_of_training(config, data)
+    facts = _cost_of_training(training_passes(config.epochs), data)
     return Result(lambda folder: alignment.save(folder / "alignment.safetensors"), facts)
 
 
-def _target_only(job: Job, store: Store) -> Result:
-    target, config = model_of(job, "target"), AlignmentConfig(**job.settings["config"])
-    data = {task: _train(job, "target", task) for task in job.settings["tasks"]}
-    scores = controls.target_only(target, data, config, progress=False)
-    return Result(_scores_file(scores), _cost_of_training(config, data))
+def _control(job: Job, store: Store) -> Result:
+    settings, target = job.settings, model_of(job, "target")
+    control = CONTROLS.find(settings["control"])
+    data = {task: _train(job, "target", task) for task in settings["tasks"]}
+    inputs = control_inputs(
+        settings["options"],
+        job.needs,
+        lambda role: load(job.needs[role], store),
+        target.nodes,
+        target=target,
+        data=data,
+    )
+    scores = control.scores(inputs)
+    facts = _cost_of_training(control.passes(inputs.config), data)
+    return Result(_scores_file(scores), facts)
 
 
-def _cost_of_training(config: AlignmentConfig, data: dict[str, PairDataset]) -> dict[str, Any]:
-    passes = training_passes(config.epochs).times(sum(map(len, data.values())))
-    return {**passes, "pairs": {task: len(of_task) for task, of_task in data.items()}}
+def _cost_of_training(passes: Passes, data: dict[str, PairDataset]) -> dict[str, Any]:
+    """Passes of all pairs, and how many pairs of each task were used."""
+    pairs = {task: len(of_task) for task, of_task in data.items()}
+    return {**passes.times(sum(pairs.values())), "pairs": pairs}
 
 
 def _evaluate(job: Job, store: Store) -> Result:
@@ -246,6 +254,6 @@ WORK: dict[str, Callable[[Job, Store], Result]] = {
     "few-pairs": _attribute,
     "bootstrapped": _attribute,
     "align": _align,
-    "target-only": _target_only,
+    "control": _control,
     "evaluate": _evaluate,
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dfa_tl.regimes import FEW_PAIRS, GOLD
 from dfa_tl.study.effects import check_regime
 from dfa_tl.study.table import Table
 from dfa_tl.study.tables import title
@@ -27,7 +28,7 @@ def worth(results: StudyResults, regime: str) -> Table:
     check_regime(regime)
     config = results.config
     rows: Any = results.headline()
-    main = next(iter(config.variants))
+    main = config.default_variant
     found = []
     for pair in config.pairs:
         of_pair = rows[rows["pair"] == pair.name]
@@ -36,7 +37,7 @@ def worth(results: StudyResults, regime: str) -> Table:
             ours = ours[ours["variant"] == main].groupby("test_task")["cpr"].mean()
             for direct in config.worth_methods:
                 few = of_pair[
-                    (of_pair["method"] == direct) & of_pair["regime"].isin(["few-pairs", "gold"])
+                    (of_pair["method"] == direct) & of_pair["regime"].isin([FEW_PAIRS, GOLD])
                 ]
                 sizes = few.groupby(["test_task", "pairs"])["cpr"].mean()
                 for task in config.tasks:

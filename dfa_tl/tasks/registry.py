@@ -1,11 +1,16 @@
-"""Tasks by name."""
+"""Tasks by name: one `Task` record for each that is generated.
+
+A new one is a generator and a record here, or one that `register_task` is given.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
+from dfa_tl.registry import Registry
 from dfa_tl.tasks import arc, arithmetic, ioi, mcqa
 from dfa_tl.tasks.folder import is_folder, load_folder
 from dfa_tl.tasks.generate import Draw, generate
@@ -13,18 +18,113 @@ from dfa_tl.tasks.generators import BATTERY
 from dfa_tl.tasks.mib import SOURCES, load_mib
 from dfa_tl.tasks.pairs import PairDataset
 
-GENERATORS: dict[str, Draw] = {
-    "ioi": ioi.draw,
-    "mcqa": mcqa.draw,
-    "arithmetic_addition": arithmetic.draw_addition,
-    "arithmetic_subtraction": arithmetic.draw_subtraction,
-    "arc_easy": arc.draw_easy,
-    "arc_challenge": arc.draw_challenge,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A generated task.
+
+    Attributes:
+        name: What `load_task` calls it.
+        family: Tasks of a family share their mechanism.
+        draw: Draws one pair; see `dfa_tl.tasks.generate`.
+        description: What the prompt asks.
+        reference: Where the literature has it from.
+        related: The tasks that near-distribution trains on for it.
+    """
+
+    name: str
+    family: str
+    draw: Draw
+    description: str
+    reference: str
+    related: tuple[str, ...] = ()
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    (
+        Task(
+            name="ioi",
+            family="ioi",
+            draw=ioi.draw,
+            description="which of two names receives the object",
+            reference="Wang et al. 2023, arXiv 2211.00593",
+        ),
+        Task(
+            name="mcqa",
+            family="multiple-choice",
+            draw=mcqa.draw,
+            description="the letter of the choice that the prompt itself states",
+            reference="Wiegreffe et al. 2025, arXiv 2407.15018",
+        ),
+        Task(
+            name="arithmetic_addition",
+            family="arithmetic",
+            draw=arithmetic.draw_addition,
+            description="the sum of two numbers",
+            reference="Stolfo et al. 2023, arXiv 2305.15054",
+            related=("arithmetic_subtraction",),
+        ),
+        Task(
+            name="arithmetic_subtraction",
+            family="arithmetic",
+            draw=arithmetic.draw_subtraction,
+            description="the difference of two numbers",
+            reference="Stolfo et al. 2023, arXiv 2305.15054",
+            related=("arithmetic_addition",),
+        ),
+        Task(
+            name="arc_easy",
+            family="multiple-choice",
+            draw=arc.draw_easy,
+            description="the letter of the choice that one known fact gives",
+            reference="after Clark et al. 2018, arXiv 1803.05457",
+            related=("arc_challenge",),
+        ),
+        Task(
+            name="arc_challenge",
+            family="multiple-choice",
+            draw=arc.draw_challenge,
+            description="the letter of the choice that two known facts together give",
+            reference="after Clark et al. 2018, arXiv 1803.05457",
+            related=("arc_easy",),
+        ),
+    ),
+)
 WORDS: frozenset[str] = frozenset(ioi.WORDS | mcqa.WORDS | arithmetic.WORDS | arc.WORDS)
 """Every word that a generated prompt or answer can contain."""
 
 DEFAULT_SIZE = 100
+MIB = "mib/"
+"""What the names of the benchmark's tasks begin with; the rest is that of a generated task."""
+
+
+def register_task(task: Task) -> Task:
+    """Make a generated task known to `load_task` and to studies, in this process.
+
+    Raises:
+        ConfigError: there is a task of this name.
+    """
+    return TASKS.register(task)
+
+
+def family_of(name: str) -> str:
+    """The family of a task; the benchmark's are those of the generated ones.
+
+    A folder of pairs is a family of its own.
+    """
+    task = TASKS.get(name.removeprefix(MIB))
+    return name if task is None else task.family
+
+
+def relations() -> dict[str, tuple[str, ...]]:
+    """For each task that has any: the tasks that near-distribution trains on."""
+    return {
+        f"{prefix}{task.name}": tuple(f"{prefix}{other}" for other in task.related)
+        for prefix in ("", MIB)
+        for task in TASKS.values()
+        if task.related and (not prefix or f"{prefix}{task.name}" in SOURCES)
+    }
 
 
 @checked_arguments
@@ -67,7 +167,7 @@ def load_task(
         >>> pair.clean, pair.answer, pair.corrupt, pair.wrong_answer
         ('16 + 14 =', ' 30', '3 + 11 =', ' 14')
     """
-    if name.startswith("mib/"):
+    if name.startswith(MIB):
         return load_mib(name, split=split, n=n, seed=seed, path=path)
     if path is not None:
         raise ConfigError(f"path={str(path)!r}: only the benchmark's tasks take one, not {name!r}")
@@ -75,7 +175,7 @@ def load_task(
         return load_folder(name, split=split, n=n, seed=seed)
     check_task(name)
     size = DEFAULT_SIZE if n is None else n
-    draw = BATTERY[name].draw if name in BATTERY else GENERATORS[name]
+    draw = BATTERY[name].draw if name in BATTERY else TASKS[name].draw
     pairs = generate(draw, size, name=name, split=split, seed=seed)
     # The toys' tokenizer has every word; in another's, a word may be several tokens.
     on_invalid = "drop" if name in BATTERY else "raise"
@@ -84,7 +184,7 @@ def load_task(
 
 def check_task(name: str) -> None:
     """Raise `ConfigError` unless a task is known, or the path of a folder, which need not exist."""
-    known = [*GENERATORS, *SOURCES, *BATTERY]
+    known = [*TASKS, *SOURCES, *BATTERY]
     if name not in known and not is_folder(name):
         raise ConfigError(
             f"unknown task {name!r}: choose one of {', '.join(known)}, or the "

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.statistics import Interval, cpr_interval
+from dfa_tl.regimes import GOLD, Regime
 from dfa_tl.viz.results import (
     Results,
     bootstrap_of,
@@ -23,7 +24,7 @@ from dfa_tl.viz.results import (
 )
 from dfa_tl.viz.theme import QUIET, circuit_label, circuit_style, finished, span
 
-COMPARED = ("gold", "in-distribution", "zero-shot")
+FIRST = (GOLD, Regime.IN_DISTRIBUTION, Regime.ZERO_SHOT)
 COLUMNS = 3
 ROW = 24  # pixels
 
@@ -42,8 +43,8 @@ def controls_by_task(
     """CPR of every control next to gold, in-distribution and zero-shot DFA: one panel per task.
 
     Points are means over seeds and draws with bootstrap intervals over test pairs; small ticks are
-    single seeds. The solid vertical line is gold, the dotted one the floor. Trained controls are
-    fitted on every task but the test task, as zero-shot is (`target_only` on the test task).
+    single seeds. The solid vertical line is gold, the dotted one the floor. Controls that
+    belong to regimes are zero-shot's: they are fitted to every task but the test task.
 
     Args:
         results: A study's results.
@@ -57,7 +58,7 @@ def controls_by_task(
     pair = one("pair", pair, pairs_of(results))
     method = one("method", method, config.methods)
     bootstrap = bootstrap_of(results)
-    names = (*COMPARED, *config.controls)
+    names = (*FIRST, *config.controls)
     panels: dict[str, dict[str, _Point]] = {}
     for task in config.tasks:
         points = {}
@@ -87,9 +88,9 @@ def controls_by_task(
     for place, points in enumerate(panels.values()):
         where: Any = {"row": place // columns + 1, "col": place % columns + 1}
         _draw(figure, points, names, where)
-        if "gold" in points:
-            look = {"color": circuit_style("gold").color, "width": 1}
-            figure.add_vline(x=points["gold"].interval.estimate, line=look, **where)
+        if GOLD in points:
+            look = {"color": circuit_style(GOLD).color, "width": 1}
+            figure.add_vline(x=points[GOLD].interval.estimate, line=look, **where)
         figure.add_vline(x=floor, line={"color": QUIET, "dash": "dot", "width": 1}, **where)
         figure.update_xaxes(title="CPR", rangemode="tozero", **where)
         figure.update_yaxes(

@@ -17,8 +17,8 @@ from plotly.subplots import make_subplots
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
+from dfa_tl.regimes import COMPARED, FEW_PAIRS, GOLD
 from dfa_tl.viz.results import (
-    TRAINED,
     Results,
     circuit_rows,
     main_rows,
@@ -95,7 +95,7 @@ def cost_frontier(
     )
     series = sorted(
         {point.series for points in panels.values() for point in points},
-        key=[*_gold(config, method), *map(circuit_label, (*TRAINED, *config.controls))].index,
+        key=[*_gold(config, method), *map(circuit_label, (*COMPARED, *config.controls))].index,
     )
     looks = _looks(series)
     shown: set[str] = set()
@@ -126,10 +126,10 @@ def _points(results: Results, rows: Any, pair: str, method: str, task: str) -> l
     found = []
     for series, direct in _gold(config, method).items():
         few = rows[(rows["pair"] == pair) & (rows["method"] == direct)]
-        few = few[(few["test_task"] == task) & few["regime"].isin(["few-pairs", "gold"])]
+        few = few[(few["test_task"] == task) & few["regime"].isin([FEW_PAIRS, GOLD])]
         for size, chosen in few.groupby("pairs"):
             found.append(_point(series, f"{size}", chosen))
-    for name in (*TRAINED, *config.controls):
+    for name in (*COMPARED, *config.controls):
         chosen = circuit_rows(rows, pair, method, task, name)
         if len(chosen):
             found.append(_point(circuit_label(name), "", chosen))
@@ -170,7 +170,7 @@ def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 def _looks(series: list[str]) -> dict[str, Style]:
     gold = [name for name in series if name.startswith("gold, ")]
     looks = {name: GOLD_STYLES[place % len(GOLD_STYLES)] for place, name in enumerate(gold)}
-    regimes = {circuit_label(name): circuit_style(name) for name in TRAINED}
+    regimes = {circuit_label(name): circuit_style(name) for name in COMPARED}
     return {name: looks.get(name) or regimes.get(name) or circuit_style(name) for name in series}
 
 

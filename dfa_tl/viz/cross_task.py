@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
+from dfa_tl.regimes import Regime
 from dfa_tl.viz.results import Results, main_rows, measured_with, pairs_of, some
 from dfa_tl.viz.theme import INK, SEQUENTIAL, broken, finished, span
 
@@ -41,7 +42,7 @@ def cross_task_heatmap(
     pairs = some("pair", pair, pairs_of(results))
     methods = some("method", method, config.methods)
     tasks = [task for task in config.tasks if task in set(rows["test_task"])]
-    if "cross-task" not in set(rows["regime"]):
+    if Regime.CROSS_TASK not in set(rows["regime"]):
         raise ConfigError(
             "nothing to draw: this study has no cross-task circuits; add the regime cross-task to "
             f"its {', '.join(config.regimes)}"
@@ -107,7 +108,7 @@ def cross_task_heatmap(
 def _matrix(rows: Any, pair: str, method: str, tasks: list[str]) -> Float[np.ndarray, "row task"]:
     """One row per train task and a last one of gold; nan where nothing was measured."""
     chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
-    crossed = chosen[chosen["regime"] == "cross-task"]
+    crossed = chosen[chosen["regime"] == Regime.CROSS_TASK]
     cpr = crossed.pivot_table(index="train_tasks", columns="test_task", values="cpr")
     gold = chosen[chosen["regime"] == "gold"].groupby("test_task")["cpr"].mean()
     matrix = cpr.reindex(index=tasks, columns=tasks).to_numpy(float)

@@ -16,14 +16,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.evaluation.spread import Spread, seed_spread
-from dfa_tl.viz.results import TRAINED, Results, main_rows, measured_with, pairs_of
+from dfa_tl.regimes import COMPARED, GOLD
+from dfa_tl.viz.results import Results, main_rows, measured_with, pairs_of
 from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished
 
 COLUMNS, WIDE = 3, 960
-PATTERNS = {"in-distribution": "", "near-distribution": "/", "zero-shot": "x", "all": "."}
 
 
 class _Bar(NamedTuple):
@@ -47,7 +48,7 @@ def recovery_bars(results: Results) -> go.Figure:
     """
     config, pairs = results.config, pairs_of(results)
     bars = _bars(results)
-    regimes = [name for name in TRAINED if any(name in key for key in bars)]
+    regimes = [name for name in COMPARED if any(name in key for key in bars)]
     columns = min(len(pairs), COLUMNS)
     rows = -(-len(pairs) // columns)
     figure = make_subplots(
@@ -93,7 +94,7 @@ def recovery_bars(results: Results) -> go.Figure:
 
 def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
     rows = main_rows(results)
-    if "gold" not in set(rows["regime"]):
+    if GOLD not in set(rows["regime"]):
         raise ConfigError("nothing to draw: this study has no measured gold circuits yet")
     tasks, floor = results.config.tasks, float(rows["floor"].iloc[0])
     bars = {}
@@ -124,10 +125,10 @@ def _ratios(rows: Any, tasks: Sequence[str], floor: float) -> dict[str, dict[str
     """Ratio by regime and task; None where undefined."""
     cpr = rows.groupby(["regime", "test_task"])["cpr"].mean().to_dict()
     found: dict[str, dict[str, float | None]] = {}
-    for regime, task in product(TRAINED, tasks):
-        if (regime, task) in cpr and ("gold", task) in cpr:
-            random = cpr.get(("random_W", task), floor)
-            one = recovery(cpr[regime, task], cpr["gold", task], random, floor=floor)
+    for regime, task in product(COMPARED, tasks):
+        if (regime, task) in cpr and (GOLD, task) in cpr:
+            random = cpr.get((RANDOM.name, task), floor)
+            one = recovery(cpr[regime, task], cpr[GOLD, task], random, floor=floor)
             found.setdefault(regime, {})[task] = one.ratio
     return found
 
@@ -159,7 +160,7 @@ def _draw(
             marker={
                 "color": look.faint(0.45),
                 "line": {"color": look.color, "width": 1.5},
-                "pattern": {"shape": PATTERNS[regime], "fgcolor": look.color, "size": 6},
+                "pattern": {"shape": look.pattern, "fgcolor": look.color, "size": 6},
             },
             error_y={
                 "array": [bar.over_seeds.sd if bar.over_seeds else None for bar in bars.values()],

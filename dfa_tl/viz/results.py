@@ -17,9 +17,6 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.statistics import Bootstrap
 
-TRAINED = ("in-distribution", "near-distribution", "zero-shot", "all")
-"""The regimes that are compared with gold."""
-
 
 @runtime_checkable
 class Results(Protocol):
@@ -63,7 +60,7 @@ def pairs_of(results: Results) -> list[str]:
 def main_rows(results: Results) -> Any:
     """Rows of the headline under the first alignment settings, with their costs and intervals."""
     rows = results.headline()
-    return rows[rows["variant"].isin(["", next(iter(results.config.variants))])]
+    return rows[rows["variant"].isin(["", results.config.default_variant])]
 
 
 def circuit_rows(rows: Any, pair: str, method: str, task: str, name: str) -> Any:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.regimes import FEW_PAIRS, GOLD, Regime
 from dfa_tl.viz.curves import COLUMNS, drawn
 from dfa_tl.viz.results import (
     Results,
@@ -23,7 +25,13 @@ from dfa_tl.viz.results import (
 from dfa_tl.viz.theme import circuit_label, circuit_style
 
 MOST_COLUMNS = 4  # tasks of a pair stay in one row up to this many
-REGIMES = ("gold", "in-distribution", "near-distribution", "zero-shot", "uniform_s")
+DRAWN = (
+    GOLD,
+    Regime.IN_DISTRIBUTION,
+    Regime.NEAR_DISTRIBUTION,
+    Regime.ZERO_SHOT,
+    NO_SOURCE.name,
+)
 
 
 @checked_arguments
@@ -33,7 +41,7 @@ def study_curves(
     pair: str | None = None,
     method: str | None = None,
     seed: int | None = None,
-    regimes: Sequence[str] = REGIMES,
+    regimes: Sequence[str] = DRAWN,
     bands: bool = True,
     grid: str | None = None,
     log_k: bool | None = None,
@@ -93,7 +101,7 @@ def study_curves(
 def _check(regimes: Sequence[str]) -> None:
     if isinstance(regimes, str):
         raise ConfigError(f"regimes: give a list of circuits, [{regimes!r}]")
-    several = {"cross-task": "cross_task_heatmap", "few-pairs": "cost_frontier"}
+    several = {Regime.CROSS_TASK: "cross_task_heatmap", FEW_PAIRS: "cost_frontier"}
     for regime in regimes:
         if regime in several:
             raise ConfigError(f"{regime} is several circuits per task: see {several[regime]}")

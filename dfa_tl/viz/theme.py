@@ -9,9 +9,11 @@ the same in dark notebooks. Diverging colours are centred on zero and differ in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import plotly.graph_objects as go
+
+from dfa_tl.controls.registry import CONTROLS
+from dfa_tl.regimes import GOLD, GOLD_STYLE, PLAIN, Regime, Style
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
@@ -68,55 +70,24 @@ TEMPLATE = go.layout.Template(
 )
 
 
-class Style(NamedTuple):
-    """How a series looks."""
-
-    color: str
-    dash: str = "solid"
-    marker: str = "circle"
-
-    def faint(self, opacity: float) -> str:
-        """Its colour, translucent."""
-        red, green, blue = (int(self.color[place : place + 2], 16) for place in (1, 3, 5))
-        return f"rgba({red},{green},{blue},{opacity:g})"
-
-
 def style(place: int) -> Style:
     """The style of the series at a place."""
     number = place % len(COLORS)
     return Style(COLORS[number], DASHES[number], MARKERS[number])
 
 
-CIRCUITS = {
-    "gold": Style("#000000", "solid", "circle"),
-    "in-distribution": Style("#0072B2", "solid", "square"),
-    "near-distribution": Style("#009E73", "dashdot", "triangle-up"),
-    "zero-shot": Style("#D55E00", "dash", "diamond"),
-    "all": Style("#CC79A7", "dot", "x"),
-    "uniform_s": Style("#E69F00", "longdash", "cross"),
-    "random_s": Style("#8C6D1F", "longdashdot", "star"),
-    "random_W": Style("#8A8A8A", "dot", "x-thin"),
-    "untrained_W": Style("#56B4E9", "dot", "hexagon-open"),
-    "scrambled_s": Style("#8A8A8A", "dash", "triangle-down"),
-    "permuted_W": Style("#8A8A8A", "dashdot", "triangle-left"),
-    "depth_mean": Style("#56B4E9", "longdash", "hexagon"),
-    "depth_mean_paper": Style("#56B4E9", "longdashdot", "hexagon2"),
-    "target_only": Style("#5A5A5A", "solid", "pentagon"),
-    "regression": Style("#5A5A5A", "dot", "bowtie"),
-    "mean_gold": Style("#5A5A5A", "dash", "hourglass"),
-}
-"""The style of each circuit of a study: the same in every figure."""
-
-
 def circuit_style(name: str) -> Style:
-    """The style of a circuit of a study."""
-    return CIRCUITS.get(name, Style(QUIET))
+    """The style of a circuit of a study: the same in every figure."""
+    if name in tuple(Regime):
+        return Regime(name).style
+    if name in CONTROLS:
+        return CONTROLS[name].style
+    return GOLD_STYLE if name == GOLD else PLAIN
 
 
 def circuit_label(name: str) -> str:
     """What a figure calls a circuit of a study: `DFA (zero-shot)`, else its name."""
-    regimes = ("in-distribution", "near-distribution", "zero-shot", "all")
-    return f"DFA ({name})" if name in regimes else name
+    return Regime(name).label if name in tuple(Regime) else name
 
 
 def broken(name: str) -> str:

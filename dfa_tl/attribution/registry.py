@@ -1,0 +1,116 @@
+"""The attribution methods: what each needs, takes and costs. One `Method` record each.
+
+A new method is a function and a record here, or a record that `register_method` is given:
+`attribute`, studies, `estimate_memory`, the command line and the tests find it in `METHODS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+from dfa_tl.attribution.exact import exact
+from dfa_tl.attribution.gradients import PairScores
+from dfa_tl.attribution.ig_activations import nap_ig_activations
+from dfa_tl.attribution.nap import nap, nap_at_corrupt
+from dfa_tl.errors import ConfigError
+from dfa_tl.models.ablation import AblatedValues, Ablation, check_ablation
+from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.nodes import NodeSet
+from dfa_tl.passes import Passes
+from dfa_tl.registry import Registry
+from dfa_tl.tasks.batches import PairBatch
+from dfa_tl.tasks.metrics import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An attribution method.
+
+    Attributes:
+        name: What `attribute` and studies call it.
+        description: What it computes, in a sentence.
+        score: The scores of each pair of a batch: `score(model, batch, ablated, metric, ig_steps)`.
+        score_at_corrupt: The same with the gradient at the corrupt run, for `at="corrupt"`; None
+            for a method without that choice.
+        has_steps: Whether `ig_steps` decides its scores.
+        ablations: The ablations that it takes.
+        passes: Passes of one pair, from the model's nodes and `ig_steps`, with counterfactual
+            ablation; None where they are not known: what it costs is then left empty.
+    """
+
+    name: str
+    description: str
+    score: Callable[[NodeModel, PairBatch, AblatedValues, Metric, int], PairScores]
+    score_at_corrupt: Callable[[NodeModel, PairBatch, Metric], PairScores] | None = None
+    has_steps: bool = False
+    ablations: tuple[str, ...] = get_args(Ablation)
+    passes: Callable[[NodeSet, int], tuple[int, int]] | None = None
+
+    def check_ablation(self, ablation: str) -> None:
+        """Raise `ConfigError` for an unknown ablation, or one that the method does not take."""
+        check_ablation(ablation)
+        if ablation not in self.ablations:
+            known = " or ".join(f"ablation={name!r}" for name in self.ablations)
+            raise ConfigError(f"{self.name} takes only {known}, not {ablation!r}")
+
+    def cost(self, nodes: NodeSet, ig_steps: int, ablation: str = "counterfactual") -> Passes:
+        """Passes of one pair through the model that is attributed on."""
+        if self.passes is None:
+            return Passes()
+        forward, backward = self.passes(nodes, ig_steps)
+        # Without corrupt activations one run less; their mean is taken over one run of all pairs.
+        return Passes(forward - (ablation == "zero"), backward)
+
+
+def _site_runs(nodes: NodeSet, ig_steps: int) -> int:
+    """Runs that end below the clean activation: of the embedding, and two sites per layer."""
+    return (ig_steps - 1) * (2 * nodes.n_layers + 1)
+
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    (
+        Method(
+            name="nap",
+            description="activation difference times the gradient at the clean run",
+            score=lambda model, batch, ablated, metric, _: nap(model, batch, ablated, metric),
+            score_at_corrupt=nap_at_corrupt,
+            passes=lambda nodes, ig_steps: (2, 1),
+        ),
+        Method(
+            name="nap-ig-inputs",
+            description="the gradient is averaged over inputs between the corrupt and the clean",
+            score=nap,
+            has_steps=True,
+            ablations=("counterfactual",),  # it interpolates between the two prompts of a pair
+            passes=lambda nodes, ig_steps: (ig_steps + 1, ig_steps),
+        ),
+        Method(
+            name="nap-ig-activations",
+            description="the gradient is averaged over activations of one site at a time",
+            score=nap_ig_activations,
+            has_steps=True,
+            passes=lambda nodes, ig_steps: (
+                2 + _site_runs(nodes, ig_steps),
+                1 + _site_runs(nodes, ig_steps),
+            ),
+        ),
+        Method(
+            name="exact",
+            description="activation patching: the metric's change when this one node is left out",
+            score=exact,
+            passes=lambda nodes, ig_steps: (3 + len(nodes), 0),
+        ),
+    ),
+)
+
+
+def register_method(method: Method) -> Method:
+    """Make a method known to `attribute` and to studies, in this process.
+
+    Raises:
+        ConfigError: there is a method of this name.
+    """
+    return METHODS.register(method)

@@ -1,0 +1,116 @@
+"""Controls that know the gold scores of the training tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dfa_tl.alignment.alignment import Alignment, normalize
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.errors import ConfigError
+from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.settings import check_number
+
+
+@checked_arguments
+def regression(
+    source_scores: NodeScores | Mapping[str, NodeScores],
+    gold: NodeScores | Mapping[str, NodeScores],
+    penalty: float = 1.0,
+) -> Alignment:
+    """The supervised W: ridge regression from source scores to gold scores over tasks.
+
+        minimise  sum_tasks |g - s' W - b|^2 + penalty |W|^2
+
+    s' are the `centered` source scores and g the gold scores at zero mean and unit standard
+    deviation within each task, so that no task counts for more because its metric has larger
+    units; predicted scores are in those units, which leaves a ranking as it is. b is not
+    penalised. With X, G the tasks' s', g less their means over tasks, the solution is
+
+        W = X^T (X X^T + penalty I)^-1 G        b = mean(g) - mean(s') W
+
+    a system of one equation per task, for tasks are far fewer than nodes. One task alone has
+    nothing to regress on and gives its own gold scores for every s.
+
+    Args:
+        source_scores: Source scores of the training tasks, by task; for a single task, its
+            scores as they are will do.
+        gold: Target scores of the same tasks, attributed directly.
+        penalty: Weight of the ridge, above 0.
+
+    Raises:
+        ConfigError: no tasks, different tasks, or a penalty that is not above 0.
+        ScoresError: scores of different models.
+    """
+    source_scores, gold = _by_task(source_scores), _by_task(gold)
+    if set(source_scores) != set(gold):
+        raise ConfigError(
+            f"source_scores has the tasks {sorted(source_scores)} and gold {sorted(gold)}: give "
+            "both for the same tasks"
+        )
+    check_number("penalty", penalty, above=0)
+    tasks = list(gold)
+    g = _standardised(gold, "target").double()
+    s = _standardised({task: source_scores[task] for task in tasks}, "source").double()
+    X, G = s - s.mean(0), g - g.mean(0)
+    ridge = float(penalty) * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
+    W = X.T @ torch.linalg.solve(X @ X.T + ridge, G)
+    first_source, first_gold = source_scores[tasks[0]], gold[tasks[0]]
+    return Alignment(
+        W,
+        first_source.nodes,
+        first_gold.nodes,
+        AlignmentConfig(normalization="centered"),
+        provenance={
+            "control": "regression",
+            "source": first_source.provenance.get("model", "source"),
+            "target": first_gold.provenance.get("model", "target"),
+            "tasks": tasks,
+            "penalty": penalty,
+        },
+        bias=g.mean(0) - s.mean(0) @ W,
+    )
+
+
+@checked_arguments
+def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
+    """The mean over tasks of gold scores at zero mean and unit standard deviation in each task.
+
+    Standardised, no task counts for more because its metric has larger units. Constant scores,
+    which rank nothing, count as ones.
+
+    Raises:
+        ConfigError: no tasks.
+        ScoresError: scores of different models.
+    """
+    gold = _by_task(gold)
+    values = _standardised(gold, "target").mean(0)
+    first = next(iter(gold.values()))
+    return NodeScores(
+        first.nodes,
+        values,
+        provenance={
+            "model": first.provenance.get("model", "target"),
+            "method": "mean_gold",
+            "tasks": list(gold),
+        },
+    )
+
+
+def _by_task(scores: NodeScores | Mapping[str, NodeScores]) -> Mapping[str, NodeScores]:
+    """The scores by task; a single vector is that of one task."""
+    return {"task": scores} if isinstance(scores, NodeScores) else scores
+
+
+def _standardised(scores: Mapping[str, NodeScores], side: str) -> Tensor:
+    """One row per task. Raises for no tasks, and for scores of different models."""
+    if not scores:
+        raise ConfigError(f"no tasks: give {side} scores of at least one")
+    first = next(iter(scores.values()))
+    for vector in scores.values():
+        check_nodes(vector, first.nodes, f"the first task's {side} model")
+        check_scored(vector)
+    return torch.stack([normalize(vector.values, "centered") for vector in scores.values()])

@@ -1,0 +1,89 @@
+"""`target_only`: a control that is trained on the target alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from dfa_tl.alignment.align import SourceVector, by_task, train
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.parameters import FullWeights, LinearMap
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.errors import ConfigError
+from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.scores import NodeScores
+from dfa_tl.settings import check_number
+from dfa_tl.tasks.pairs import PairDataset
+
+
+@checked_arguments
+def target_only(
+    target: NodeModel,
+    data: PairDataset | Mapping[str, PairDataset],
+    config: AlignmentConfig | None = None,
+    *,
+    start: float = 0.5,
+    progress: bool = True,
+) -> NodeScores:
+    """A mask trained on the target alone: what the optimiser can do without any source.
+
+    One logit per target node, trained with `align`'s loss on the pairs of all the tasks given. In
+    `align`'s terms it is a W of one row under the constant score 1.
+
+    Args:
+        target: The target model; it is as it was afterwards.
+        data: Pairs to train on, by task; for the control of one task, that task's train pairs,
+            which need no name beside their own.
+        config: Its optimiser, sparsity, temperature and seed; the settings of W, of source scores
+            and of their profile do not apply. The default is the paper's, in batches of 16: a
+            single logit moves by no more than the learning rate in a step, and .1 is the paper's.
+        start: Every logit before training. 1/2 is where the default W starts under constant
+            scores. From 0 a mask may get stuck: every node is half off at first, and the clean
+            behaviour may be gone.
+        progress: Show a progress bar.
+
+    Returns:
+        The logits.
+
+    Raises:
+        ConfigError: no tasks.
+        DataError: pairs that the target's tokenizer makes unusable.
+        NumericsError: the loss is not finite.
+    """
+    data = by_task(data)
+    if not data:
+        raise ConfigError("target_only(data=...) has no tasks to train on: give at least one")
+    check_number("start", start)
+    settings = config or AlignmentConfig.paper(batch_size=16)
+    with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
+        shape = (1, len(target.nodes))
+        logits = torch.full(shape, float(start), dtype=torch.float32, device=target.device)
+        mask = LinearMap(FullWeights(logits))
+        one = SourceVector(logits.new_ones(1))
+        generator = torch.Generator().manual_seed(settings.seed)
+        inputs = {task: [one] for task in data}
+        train(mask, inputs, target, data, settings, generator, progress=progress)
+    return NodeScores(
+        target.nodes,
+        mask.weights.W[0],
+        provenance={
+            "model": target.name,
+            "prepend_bos": target.prepend_bos,
+            "architecture": target.architecture,
+            "task": ", ".join(data),
+            "method": "target_only",
+            "pairs": {task: len(pairs) for task, pairs in data.items()},
+        },
+    )
+
+
+def free_mask_settings(settings: AlignmentConfig) -> AlignmentConfig:
+    """Settings of W as a study's `target_only` takes them, with the paper's learning rate."""
+    return AlignmentConfig.paper(
+        seed=settings.seed,
+        temperature=settings.temperature,
+        sparsity=settings.sparsity,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+    )

@@ -1,0 +1,21 @@
+"""Costs, in passes of one pair through a model: a batch of 16 pairs counts 16."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Passes(NamedTuple):
+    """Forward and backward passes of one pair; None where they are not known."""
+
+    forward: int | None = None
+    backward: int | None = None
+
+    def times(self, n: int) -> dict[str, int | None]:
+        """The same for `n` pairs, as a job's manifest records it."""
+        return {name: None if one is None else n * one for name, one in self._asdict().items()}
+
+
+def training_passes(epochs: int) -> Passes:
+    """Passes through the target of `align` and of a free mask: clean activations are kept."""
+    return Passes(1 + epochs, epochs)

@@ -1,0 +1,109 @@
+"""`Regime`: what W is trained on before it carries over the circuit of a test task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+GOLD = "gold"
+"""What tables call the circuit that is attributed on the target itself."""
+FEW_PAIRS = "few-pairs"
+"""What tables call gold circuits that are attributed on fewer pairs."""
+
+
+class Style(NamedTuple):
+    """How a circuit looks in figures: colour, dash of lines, marker of points, pattern of bars."""
+
+    color: str
+    dash: str = "solid"
+    marker: str = "circle"
+    pattern: str = ""
+
+    def faint(self, opacity: float) -> str:
+        """Its colour, translucent."""
+        red, green, blue = (int(self.color[start : start + 2], 16) for start in (1, 3, 5))
+        return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+GOLD_STYLE = Style("#000000")
+PLAIN = Style("#6B6B6B")
+"""The style of a circuit without one of its own."""
+
+
+class Regime(str, Enum):
+    """The regimes. A member is equal to its name as a string.
+
+    Attributes:
+        label: What tables and figures call circuits of this regime.
+        trained_on: What W is trained on.
+        style: How its circuits look in figures.
+    """
+
+    label: str
+    trained_on: str
+    style: Style
+
+    def __new__(cls, name: str, label: str, trained_on: str, style: Style) -> Regime:
+        """A member that is a string."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.label, member.trained_on, member.style = label, trained_on, style
+        return member
+
+    def __str__(self) -> str:
+        return self.value
+
+    IN_DISTRIBUTION = (
+        "in-distribution",
+        "DFA (in-distribution)",
+        "the test task",
+        Style("#0072B2", "solid", "square"),
+    )
+    NEAR_DISTRIBUTION = (
+        "near-distribution",
+        "DFA (near-distribution)",
+        "tasks related to the test task",
+        Style("#009E73", "dashdot", "triangle-up", "/"),
+    )
+    ZERO_SHOT = (
+        "zero-shot",
+        "DFA (zero-shot)",
+        "every task but the test task",
+        Style("#D55E00", "dash", "diamond", "x"),
+    )
+    ALL = (
+        "all",
+        "DFA (all tasks)",
+        "every task, the test task among them",
+        Style("#CC79A7", "dot", "x", "."),
+    )
+    CROSS_TASK = (
+        "cross-task",
+        "DFA (cross-task)",
+        "one task at a time",
+        PLAIN,
+    )
+
+    def train_tasks(
+        self, task: str, tasks: tuple[str, ...], related: Mapping[str, tuple[str, ...]]
+    ) -> list[tuple[str, ...]]:
+        """The tasks that each W of a test task is trained on; none where there are not any.
+
+        Args:
+            task: The test task.
+            tasks: All tasks of the study.
+            related: For each task, those that are related to it.
+        """
+        sets = {
+            Regime.IN_DISTRIBUTION: [(task,)],
+            Regime.NEAR_DISTRIBUTION: [related.get(task, ())],
+            Regime.ZERO_SHOT: [tuple(other for other in tasks if other != task)],
+            Regime.ALL: [tasks],
+            Regime.CROSS_TASK: [(other,) for other in tasks],
+        }
+        return [each for each in sets[self] if each]
+
+
+COMPARED = tuple(regime for regime in Regime if regime is not Regime.CROSS_TASK)
+"""The regimes with one W per test task, which are compared with gold and with controls."""
