@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -33,7 +34,8 @@ BATCH_SIZE = 16
 def last_logits(model: PreTrainedModel, prompts: Tensor, lengths: Tensor) -> Tensor:
     """Logits at the last token of each prompt; what pads it on the right has no effect on it."""
     states = model.base_model(prompts[:, : lengths.max()]).last_hidden_state
-    return model.get_output_embeddings()(states[torch.arange(len(states)), lengths - 1])
+    unembed: Any = model.get_output_embeddings()
+    return unembed(states[torch.arange(len(states)), lengths - 1])
 
 
 def measure(model: PreTrainedModel, tokens: TokenPairs) -> dict[str, float]:
@@ -68,7 +70,7 @@ ORDER = {name: i for i, name in enumerate(BATTERY)}
 
 def main() -> None:
     """Measure the tasks of one model after the other."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", type=Path, required=True, help="folder of model folders")
     parser.add_argument("--model", nargs="+", help="which of them (default: all)")
     parser.add_argument("--task", nargs="+", default=list(BATTERY), choices=list(BATTERY))

@@ -179,6 +179,7 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
+    from dfa_tl.evaluation.statistics import cpr_interval
     from dfa_tl.study.config import GRIDS
     from dfa_tl.tasks.metrics import METRICS
 

@@ -285,7 +285,7 @@ CONTROLS: Registry[Control] = Registry(
             build=lambda given: depth_mean_paper_W(given.scores.nodes, given.nodes).transfer(
                 given.scores
             ),
-            needs=frozenset({Need.SCORES}),
+            needs=(Need.SCORES,),
             is_main=True,
             style=Style(BLUE, "longdashdot", "hexagon2"),
         ),

@@ -26,7 +26,7 @@ from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.errors import ConfigError, DataError, ModelError
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.wrapper import NodeModel
-from dfa_tl.passes import training_passes
+from dfa_tl.passes import Passes, training_passes
 from dfa_tl.scores import NodeScores
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.circuits import EvaluateJob, control_inputs

@@ -7,6 +7,7 @@ them belong to one split.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from dfa_tl.tasks.generate import Allowed
 from dfa_tl.tasks.generators.record import BatteryTask
@@ -26,7 +27,11 @@ OWNER_TEMPLATES = (
 
 
 def _draw(
-    rng: random.Random, things: list[str], values: list[str], phrases: list[str], template: str
+    rng: random.Random,
+    things: Sequence[str],
+    values: Sequence[str],
+    phrases: Sequence[str],
+    template: str,
 ) -> PromptPair:
     asked, other = rng.sample(range(3), 2)
     return PromptPair(
