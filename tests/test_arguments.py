@@ -42,6 +42,7 @@ from dfa_tl import (
 from dfa_tl.arguments import HINTS, checked_arguments
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
 from dfa_tl.tasks import report
+from dfa_tl.tasks.metrics import logit_diff
 
 pytestmark = pytest.mark.usefixtures("unchecked", "one_thread")
 
@@ -188,7 +189,7 @@ class Things:
             "lengths": self.tokens.lengths,
             "log_k": None,
             "method": "nap",
-            "metric": dfa_tl.evaluate.__wrapped__.__kwdefaults__["metric"],
+            "metric": logit_diff,
             "metrics": None,
             "model": model,
             "n": 2,
