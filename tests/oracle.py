@@ -64,8 +64,8 @@ MLPS = (
 """Inside a layer, the module whose output is added to the residual stream for the MLP: the norm
 that follows an MLP, or the last module of an MLP that adds the stream itself (BLOOM, MPT)."""
 
-EMBEDDING_NORMS = ("word_embeddings_layernorm", "embeddings.norm")
-"""A norm of the embedding alone, before it enters the residual stream (BLOOM, ModernBERT)."""
+EMBEDDING_NORMS = ("word_embeddings_layernorm", "embeddings.norm", "embeddings.LayerNorm")
+"""A norm of the embedding before it enters the residual stream (BLOOM, ModernBERT, BERT)."""
 
 
 def first_of(module: nn.Module, names: Sequence[str]) -> nn.Module:

@@ -187,11 +187,11 @@ def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> No
             f"Transformers can make no model ({first_line(error)})"
         ) from error
     model_class = get_hf_model_class_for_architecture(architecture)
-    # Before anything else is read: these have no positions of text whose next token is predicted.
-    if model_class is not AutoModelForCausalLM:
+    # Transformers loads some models of text and images as causal ones too; their name tells them.
+    if model_class is not AutoModelForCausalLM or architecture.endswith("ConditionalGeneration"):
         raise ModelError(
-            f"{name!r} is no decoder of text alone: a {architecture} is loaded as a "
-            f"{model_class.__name__}, so it has no nodes that could be compared with a decoder's"
+            f"{name!r} is no decoder of text alone, but a {architecture}: expected a causal "
+            "language model; where its decoder of text is published by itself, load that"
         )
     loader = WholeLoader(model_class, mend)
     try:
