@@ -24,7 +24,7 @@ import pickle
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import RLock, Thread
 
 from tqdm import tqdm
@@ -34,10 +34,9 @@ from dfa_tl.errors import ConfigError
 CHECK_SECONDS = 1.0
 
 
-@contextmanager
 def local_pool(
     workers: int, initializer: Callable[[], object] | None = None
-) -> Iterator[ProcessPoolExecutor]:
+) -> AbstractContextManager[ProcessPoolExecutor]:
     """Processes that end with this one, and at once where the block ends with an exception.
 
     Args:
@@ -45,15 +44,18 @@ def local_pool(
         initializer: Called once in each, say to register methods of your own. Give a function of
             a module: it is sent to the workers by its name.
 
-    Yields:
-        The executor. Programs that use it need `if __name__ == "__main__"`, as all that start
-        processes do.
+    Returns:
+        A context manager that gives the executor. Programs that use it need
+        `if __name__ == "__main__"`, as all that start processes do.
 
     Raises:
-        ConfigError: no whole number of workers from 1.
+        ConfigError: `workers` is not a whole number from 1, or the initializer cannot be sent to
+            a process.
     """
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers < 2**31:
         raise ConfigError(f"workers={workers!r}: must be a whole number from 1")
+    if initializer is not None and not callable(initializer):
+        raise ConfigError(f"initializer={initializer!r}: must be a function, or None")
     try:
         pickled = pickle.dumps(initializer)
     except Exception as error:  # pickle raises several kinds
@@ -61,6 +63,11 @@ def local_pool(
             f"initializer={initializer!r} cannot be sent to a worker ({error}): give a function of "
             "a module, or functools.partial of one"
         ) from error
+    return _pool(workers, pickled)
+
+
+@contextmanager
+def _pool(workers: int, pickled: bytes) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (pickled,)) as pool:
         try:

@@ -257,10 +257,14 @@ class StudyConfig:
             for task in self.tasks
         }
 
+    @checked_arguments
     def train_tasks(self, regime: str, task: str) -> list[tuple[str, ...]]:
         """The tasks that each W of a test task is trained on in a regime."""
+        check_choice("regime", regime, tuple(map(str, Regime)))
+        check_choice("task", task, self.tasks)
         return Regime(regime).train_tasks(task, self.tasks, self.related)
 
+    @checked_arguments
     def is_possible(self, regime: str) -> bool:
         """Whether a regime has tasks to train on, for any test task of the study."""
         return any(self.train_tasks(regime, task) for task in self.tasks)
