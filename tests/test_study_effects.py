@@ -203,7 +203,8 @@ class Handmade:
         tasks = tuple(dict.fromkeys(task for _, task in levels))
         self.config = SimpleNamespace(
             pairs=(SimpleNamespace(name="a -> b"),), methods=("nap",), tasks=tasks, seeds=(0,),
-            variants={"default": None}, controls=("uniform_s",), level=level, resamples=1000,
+            variants={"default": None}, default_variant="default",
+            controls=("uniform_s",), level=level, resamples=1000,
             worth_methods=("nap",), protocols=("nodes",), rankings=("signed",), grids=("linear",),
             test_pairs=pairs,
         )  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, run_study
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.statistics import Bootstrap, cpr_interval
+from dfa_tl.regimes import Regime
 from dfa_tl.viz import (
     controls_by_task,
     cost_frontier,
@@ -150,10 +151,10 @@ def test_recovery(results):
     figure = recovery_bars(results)
     bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
     assert list(bars) == [
-        "DFA (in-distribution)", "DFA (near-distribution)", "DFA (zero-shot)", "DFA (all)",
+        "DFA (in-distribution)", "DFA (near-distribution)", "DFA (zero-shot)", "DFA (all tasks)",
     ]  # fmt: skip
     for regime in ("in-distribution", "near-distribution", "zero-shot", "all"):
-        bar = bars[f"DFA ({regime})"]
+        bar = bars[Regime(regime).label]
         for place, method in enumerate(("nap", "exact")):
             expected = ratios(results, regime, method)
             assert bar.y[place] == pytest.approx(np.mean(list(expected.values())))

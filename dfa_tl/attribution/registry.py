@@ -53,7 +53,9 @@ class Method:
         check_ablation(ablation)
         if ablation not in self.ablations:
             known = " or ".join(f"ablation={name!r}" for name in self.ablations)
-            raise ConfigError(f"{self.name} takes only {known}, not {ablation!r}")
+            raise ConfigError(
+                f"{self.name} ({self.description}) takes only {known}, not {ablation!r}"
+            )
 
     def cost(self, nodes: NodeSet, ig_steps: int, ablation: str = "counterfactual") -> Passes:
         """Passes of one pair through the model that is attributed on."""
