@@ -40,9 +40,12 @@ from dfa_tl import (
     run_study,
 )
 from dfa_tl.arguments import HINTS, checked_arguments
+from dfa_tl.attribution.registry import register_method
+from dfa_tl.controls import register_control
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
 from dfa_tl.tasks import report
 from dfa_tl.tasks.metrics import logit_diff
+from dfa_tl.tasks.registry import register_task
 from test_paper_files import matrix
 
 pytestmark = pytest.mark.usefixtures("unchecked", "one_thread")
@@ -69,7 +72,9 @@ def public_callables() -> dict[str, object]:
     modules = {dfa_tl: dfa_tl.__all__, dfa_tl.viz: dfa_tl.viz.__all__}
     modules[dfa_tl.study] = dfa_tl.study.__all__
     modules[controls] = [
-        name for name in controls.__all__ if inspect.isfunction(getattr(controls, name))
+        name
+        for name in controls.__all__
+        if inspect.isfunction(getattr(controls, name)) and not name.startswith("register_")
     ]
     for module, names in modules.items():
         for name in names:
@@ -569,3 +574,10 @@ def test_numbers_of_numpy_and_lists_are_taken(things):
     for bad in ({"n": True}, {"n": 2.0}, {"x": "2"}, {"x": True}, {"ks": "12"}, {"ks": [None]}):
         with pytest.raises(ConfigError, match=next(iter(bad))):
             f(**{"n": 1, "x": 1.0, "ks": (1.0,), **bad})
+
+
+@pytest.mark.parametrize("register", [register_control, register_method, register_task])
+def test_only_records_are_registered(register, things):
+    for value in (None, "nonsense", things.scores):
+        with pytest.raises(ConfigError, match=r"control|method|task"):
+            register(value)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.exact import exact
 from dfa_tl.attribution.gradients import PairScores
 from dfa_tl.attribution.ig_activations import nap_ig_activations
@@ -109,6 +110,7 @@ METHODS: Registry[Method] = Registry(
 )
 
 
+@checked_arguments
 def register_method(method: Method) -> Method:
     """Make a method known to `attribute` and to studies, in this process.
 

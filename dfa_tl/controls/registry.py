@@ -14,6 +14,7 @@ from typing import Any
 
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.supervised import mean_gold, regression
 from dfa_tl.controls.trained import free_mask_settings, target_only
 from dfa_tl.controls.untrained import (
@@ -348,6 +349,7 @@ FREE_MASK = CONTROLS["target_only"]
 """What training on the test task itself gives without any source."""
 
 
+@checked_arguments
 def register_control(control: Control) -> Control:
     """Make a control known to studies, their tables, figures and report, in this process.
 

@@ -58,7 +58,7 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     if dtype is None:
         return torch.float32
     found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if found not in DTYPES.values():
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
         raise ConfigError(f"dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
     return found  # type: ignore[return-value]
 

@@ -216,7 +216,7 @@ class StudyConfig:
     def _check_pairs(self) -> None:
         if self.attribution_pairs is not None:
             check_whole("attribution_pairs", self.attribution_pairs, 1, ", or None for train_pairs")
-        if self.train_pairs != "all":
+        if not isinstance(self.train_pairs, str) or self.train_pairs != "all":
             check_whole("train_pairs", self.train_pairs, 1, ", or 'all'")
             return
         if self.attribution_pairs is None:

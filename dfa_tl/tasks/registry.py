@@ -99,6 +99,7 @@ MIB = "mib/"
 """What the names of the benchmark's tasks begin with; the rest is that of a generated task."""
 
 
+@checked_arguments
 def register_task(task: Task) -> Task:
     """Make a generated task known to `load_task` and to studies, in this process.
 
