@@ -39,7 +39,7 @@ from families_table import (  # noqa: F401  (hooks of pytest)
 from oracle import Oracle, Pairs
 from tiny_models import random_pairs, tiny_model
 
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+torch.set_num_threads(1)
 
 
 class Case(NamedTuple):
