@@ -29,7 +29,7 @@ from dfa_tl import NodeScores, PairDataset, PromptPair, attribute, evaluate, loa
 from dfa_tl.errors import ModelError
 from families_table import FAILED, MAJOR, TABLE, read_record, render
 from oracle import Oracle
-from tiny_models import random_pairs, word_tokenizer
+from tiny_models import Pairs, random_pairs, word_tokenizer
 
 TOLERANCE = 1e-4
 KS = (0.0, 0.4, 1.0)
@@ -93,7 +93,7 @@ def test_right_or_refused(tmp_path, record_property, architecture):
     model = load_model(folder)
     # XGLM's attention works in float32 alone.
     oracle = Oracle(hf, dtype=torch.float32 if hf.config.model_type == "xglm" else torch.float64)
-    pairs = random_pairs(n=len(LENGTHS), lengths=LENGTHS)
+    pairs = told_apart(oracle)
     data = PairDataset.from_tokens(*pairs)
     batch = data.tokenize(model).select(range(len(LENGTHS)), "cpu")
     with torch.no_grad():
@@ -113,6 +113,16 @@ def test_right_or_refused(tmp_path, record_property, architecture):
     traits = [traits_of(hf.config), "" if found.additive_heads else "norm after attention"]
     outcome = "; ".join(["right", ", ".join(filter(None, traits))]).removesuffix("; ")
     record_property("outcome", [architecture.name, architecture.variant, outcome])
+
+
+def told_apart(oracle: Oracle) -> Pairs:
+    """Pairs whose clean and corrupt metric differ: f divides by the difference of their means."""
+    for seed in range(20):
+        pairs = random_pairs(n=len(LENGTHS), lengths=LENGTHS, seed=seed)
+        clean, corrupt = (values.mean() for values in oracle.clean_corrupt_metric(pairs))
+        if (clean - corrupt).abs() > 0.1 * max(clean.abs(), corrupt.abs()):
+            return pairs
+    raise AssertionError("the model tells no pairs apart")
 
 
 def texts_are_right(folder: Path, oracle: Oracle, bos: bool) -> None:

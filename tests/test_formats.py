@@ -300,7 +300,7 @@ def test_the_gradient_at_the_corrupt_run(case_of, kind):
     ("options", "message"),
     [
         ({"method": "exact"}, "exact takes no gradient at the corrupt run"),
-        ({}, "'nap-ig-inputs' has none: leave at='clean'"),
+        ({}, "nap-ig-inputs takes no gradient at the corrupt run: leave at='clean'"),
         ({"method": "nap", "ablation": "zero"}, "use ablation='counterfactual', not 'zero'"),
         ({"at": "middle"}, "unknown at='middle': choose 'clean' or 'corrupt'"),
     ],

@@ -147,11 +147,6 @@ class Control:
             )
 
     @property
-    def is_trained(self) -> bool:
-        """Whether W, or anything else, is trained for it."""
-        return Need.ALIGNMENT in self.needs or Need.TARGET in self.needs
-
-    @property
     def depends_on_method(self) -> bool:
         """Whether it depends on attributed scores, so that each attribution method has its own."""
         attributed = {Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_GOLD}
