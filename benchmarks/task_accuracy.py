@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from dfa_tl import load_model, load_task
 from dfa_tl.errors import DataError
+from dfa_tl.io.atomic import write_file
 from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.generators import BATTERY
 
@@ -62,7 +63,8 @@ def save(rows: pd.DataFrame) -> None:
         rows = pd.concat([pd.read_csv(OUT), rows])
     rows = rows.drop_duplicates(["model", "task"], keep="last")
     rows = rows.sort_values(["model", "task"], key=lambda column: column.map(ORDER.get).fillna(0))
-    rows.to_csv(OUT, index=False, float_format="%.3f", lineterminator="\n")
+    text = rows.to_csv(index=False, float_format="%.3f", lineterminator="\n")
+    write_file(OUT, text.encode())
 
 
 ORDER = {name: i for i, name in enumerate(BATTERY)}

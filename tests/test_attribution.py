@@ -118,7 +118,7 @@ def as_list(last_logits, batch):
         (of_half, r"got shape \([02],\) of torch.float32"),
         (right, r"got shape \([14],\) of torch.bool"),
         (as_list, "got list. Do not average or sum over the batch"),
-        ("logit_diff", "metric='logit_diff': must be a function"),
+        ("logit_diff", "metric=.*expected a function, got 'logit_diff'"),
     ],
 )
 def test_a_metric_gives_one_number_per_pair(llama, metric, message, method, batch_size):

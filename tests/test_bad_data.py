@@ -182,12 +182,15 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "a-dictionary-of-splits": (
         lambda place: read_pairs(datasets.DatasetDict(train=datasets.Dataset.from_list([ROW]))),
         ConfigError,
-        ("takes one table, not several: choose a split (train)",),
+        (
+            "read_pairs(source=...): expected a path",
+            "got a DatasetDict",
+        ),
     ),
     "no-table-at-all": (
         lambda place: read_pairs(5),
         ConfigError,
-        ("takes a path, a pandas frame", "not int"),
+        ("read_pairs(source=...): expected a path", "got 5"),
     ),
     # Cells
     "empty-strings": (
@@ -334,7 +337,7 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "unknown-answer-rule": (
         lambda place: PairDataset(GOOD, answer_rule="last-token"),
         ConfigError,
-        ("answer_rule='last-token': choose 'one-token' or 'first-token'",),
+        ("answer_rule=...): expected one of 'one-token', 'first-token', got 'last-token'",),
     ),
     "limit-below-one": (
         lambda place: PairDataset(GOOD, limit=0),

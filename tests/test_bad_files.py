@@ -392,8 +392,8 @@ BAD = {
         P, lambda p: mib_pt(p, put("src_nodes", [0, 1, 2, 3])), "mib", "must be a list of names"
     ),
     "pt with scores of another shape": (
-        P, lambda p: mib_pt(p, put("nodes_scores", torch.zeros(5))), "mib",
-        r"nodes_scores must be a vector of 4 numbers, got \(5,\)",
+        P, lambda p: mib_pt(p, put("nodes_scores", torch.zeros(6))), "mib",
+        r"nodes_scores must be a vector of 4 numbers, .* got \(6,\)",
     ),
     "pt with a list for scores": (
         P, lambda p: mib_pt(p, put("nodes_scores", [1.0] * 4)), "mib", "got list"
@@ -403,7 +403,7 @@ BAD = {
     ),
     "pt with an endless view": (
         P, lambda p: mib_pt(p, put("nodes_scores", torch.ones(1).expand(10**12))), "mib",
-        r"vector of 4 numbers, got \(1000000000000,\)",
+        r"vector of 4 numbers, .* got \(1000000000000,\)",
     ),
     "pt with infinite scores": (
         P, lambda p: mib_pt(p, put("nodes_scores", torch.ones(4) / 0)), "mib", "finite number"

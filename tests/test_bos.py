@@ -229,7 +229,7 @@ def test_it_is_shown_where_it_is_not_the_default(toy_small):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("value", ["yes", 1, 0, torch.tensor(True)])
 def test_anything_else_is_refused(value, toy_small):
-    message = "prepend_bos=.*: must be True, False or None"
+    message = "prepend_bos=.*: (must be True, False or None|expected True or False or None)"
     for model in ("toy-small", toy_small.tl, toy_small):
         with pytest.raises(ConfigError, match=message):
             load_model(model, prepend_bos=value)

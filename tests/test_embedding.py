@@ -130,7 +130,7 @@ def test_inside_a_context_with_other_defaults(llama, expected, toy_small, name):
 def test_a_model_that_is_not_wrapped(llama):
     """A live TransformerLens model, or a name, where `load_model` of it is meant."""
     scores = NodeScores(llama.model.nodes, torch.ones(len(llama.model.nodes)))
-    for given, kind in ((llama.model.tl, "TransformerBridge"), ("toy-small", "str")):
+    for given, kind in ((llama.model.tl, "a TransformerBridge"), ("toy-small", "'toy-small'")):
         for call in (
             lambda given=given: attribute(given, llama.data),
             lambda given=given: evaluate(given, llama.data, scores),
@@ -139,7 +139,7 @@ def test_a_model_that_is_not_wrapped(llama):
             lambda given=given: controls.target_only(given, {"t": llama.data}),
             lambda given=given: estimate_memory(given, llama.data, "nap"),
         ):
-            with pytest.raises(ConfigError, match=rf"a NodeModel, got an? {kind}\. To get it"):
+            with pytest.raises(ConfigError, match=rf"a NodeModel, got {kind}\. To get it"):
                 call()
 
 

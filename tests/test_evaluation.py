@@ -170,8 +170,8 @@ def test_scores_of_another_model(llama):
         ({"ks": (0.5, 0.2)}, "at least two rising proportions"),
         ({"ks": (0.5,)}, "at least two rising proportions"),
         ({"ks": (0, 1.5)}, "at least two rising proportions"),
-        ({"ks": 0.5}, "at least two rising proportions in .* got 0.5"),
-        ({"ks": "0 1"}, "at least two rising proportions in .* got '0 1'"),
+        ({"ks": 0.5}, "ks=.*expected a list of float, got 0.5"),
+        ({"ks": "0 1"}, "ks=.*expected a list of float, got '0 1'"),
         ({"ablation": "noise"}, "unknown ablation 'noise'"),
     ],
 )

@@ -12,8 +12,9 @@ PACKAGE = Path(dfa_tl.__file__).parent
 LAYERS = (
     ("errors", "display", "model_names", "passes", "regimes", "seeds"),
     ("arguments",),
-    ("nodes", "pool", "settings", "registry"),
+    ("nodes", "pool", "registry"),
     ("io",),
+    ("settings",),
     ("formats", "hub"),
     ("scores",),
     ("tasks",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -81,11 +82,8 @@ def test_workers_work_and_are_given_their_initializer():
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2", None])
 def test_a_number_of_workers_that_makes_no_sense(workers):
-    with (
-        pytest.raises(ConfigError, match=r"workers=.*: must be a whole number from 1"),
-        local_pool(workers),
-    ):
-        pass
+    with pytest.raises(ConfigError, match=r"workers=.*: must be a whole number from 1"):
+        inspect.unwrap(local_pool)(workers)
 
 
 def test_an_initializer_that_cannot_be_sent():

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import dfa_tl
 from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, run_study, viz
 from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.cli import app
-from dfa_tl.cli import study as study_command
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.nodes import NodeSet
 from dfa_tl.settings import parse_yaml, read_yaml
@@ -222,7 +222,7 @@ def described(tmp_path, monkeypatch):
             seen.append(config)
             raise ConfigError("not now")
 
-        monkeypatch.setattr(study_command, "run_study", no_run)
+        monkeypatch.setattr(dfa_tl, "run_study", no_run)
         (tmp_path / "study.yaml").write_text(text)
         flags = [part for change in changes for part in ("--set", change)]
         result = run("study", tmp_path / "study.yaml", "--out", tmp_path / "out", *flags)

@@ -256,6 +256,8 @@ def test_bootstrapped_source_vectors(tmp_path):
         {"variants": {"default": AlignmentConfig(epochs=2)}},
         {"ablation": "zero"},
         {"dtype": "bfloat16"},
+        {"prepend_bos": True},
+        {"prepend_bos": False},
         {"resamples": 101},
     ],
 )
@@ -263,6 +265,15 @@ def test_a_changed_setting_makes_new_jobs(tiny, change):
     changed = replace(TINY, **change)
     assert missing_jobs(TINY, tiny.folder) == []
     assert any(job.kind == "evaluate" for job in missing_jobs(changed, tiny.folder))
+
+
+def test_pairs_for_attribution_are_part_of_what_identifies_results(tiny):
+    """As many as for training is the default; another number makes new scores."""
+    same = replace(TINY, attribution_pairs=TINY.train_pairs)
+    assert missing_jobs(same, tiny.folder) == []
+    fewer = missing_jobs(replace(TINY, attribution_pairs=3), tiny.folder)
+    assert {job.kind for job in fewer} >= {"attribute", "align", "evaluate"}
+    assert not any(job.settings.get("scores") == "uniform" for job in fewer)
 
 
 def test_another_model_under_the_same_name_makes_new_jobs(tiny, monkeypatch):
@@ -379,6 +390,10 @@ def test_one_name_stands_for_a_list_of_one(unchecked):
         ({"methods": ()}, "methods: give at least one"),
         ({"seeds": (0, 0)}, "seeds: give at least one value, each once"),
         ({"train_pairs": 0}, "train_pairs=0"),
+        ({"train_pairs": "most"}, "train_pairs='most': must be a whole number .* or 'all'"),
+        ({"attribution_pairs": 0}, "attribution_pairs=0: must be .* or None for train_pairs"),
+        ({"train_pairs": "all"}, "give attribution_pairs"),
+        ({"train_pairs": "all", "attribution_pairs": 4}, "is generated without end"),
         ({"pairs": ()}, "at least one pair"),
         ({"test_split": "train"}, "choose one of test, validation"),
         ({"variants": {}}, "at least one alignment"),
@@ -388,7 +403,8 @@ def test_one_name_stands_for_a_list_of_one(unchecked):
         ({"level": 0.999}, "100 resamples do not reach the tails of a 0.999 interval"),
         (
             {"methods": ("nap", "nap-ig-inputs"), "ablation": "zero"},
-            "between the corrupt and the clean.* takes only ablation='counterfactual', not 'zero'",
+            "nap-ig-inputs .* between the corrupt and the clean.* "
+            "takes only ablation='counterfactual', not 'zero'",
         ),
         (
             {"worth_methods": ("nap-ig-inputs",), "ablation": "mean"},

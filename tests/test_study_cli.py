@@ -132,7 +132,7 @@ def test_a_short_training_is_warned_about(sums):
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        "warning: training takes only 3 steps (2 pairs in batches of 16, 3 epochs)"
+        "warning: training takes only 3 steps (10 pairs in batches of 16, 3 epochs)"
     )
     assert line.endswith("set epochs to 50 or more")
 

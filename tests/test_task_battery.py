@@ -55,10 +55,11 @@ class Words:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
 
-    def prompt_tokens(self, prompt: str) -> torch.Tensor:
-        return torch.tensor(self.tokenizer.encode(prompt, add_special_tokens=False).ids)
+    def prompt_tokens(self, prompt: str, prepend_bos: bool | None = None) -> torch.Tensor:
+        return self.answer_tokens(prompt)
 
-    answer_tokens = prompt_tokens
+    def answer_tokens(self, answer: str) -> torch.Tensor:
+        return torch.tensor(self.tokenizer.encode(answer, add_special_tokens=False).ids)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import dfa_tl
-from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
-from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from dfa_tl.cli.app import (
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.io.output import output_folder
-from dfa_tl.tasks.registry import relations
 
 
 def study(
@@ -58,6 +57,8 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     What a study has by default is kept beside them. A name may have points of its own: a variant's
     stands before the last one.
     """
+    from dfa_tl.tasks.registry import relations
+
     defaults: dict[str, dict[str, Any]] = {"variants": {"default": {}}, "relations": relations()}
     nested = {name: value for name, value in settings.items() if not _dotted(name, defaults)}
     for name, value in settings.items():
