@@ -123,7 +123,7 @@ def test_data_sets_are_cut_with_slices(llama):
 @pytest.mark.usefixtures("unchecked")
 def test_settings_of_a_data_set():
     with pytest.raises(
-        ConfigError, match="on_invalid=.*expected one of 'raise', 'drop', got 'ignore'"
+        ConfigError, match=r"on_invalid=.*expected one of 'raise', 'drop', got 'ignore'"
     ):
         PairDataset((GOOD,), on_invalid="ignore")
 

@@ -125,7 +125,7 @@ def test_nothing_to_draw():
     for empty in ({}, {"ioi": {}}):
         with pytest.raises(ConfigError, match="nothing to draw"):
             faithfulness_curves(empty)
-    with pytest.raises(ConfigError, match="panels=.*expected a FaithfulnessCurve or a mapping"):
+    with pytest.raises(ConfigError, match=r"panels=.*expected a FaithfulnessCurve or a mapping"):
         faithfulness_curves({"ioi": {"gold": curve(0.5)}, "gold": curve(0.5)})
 
 

@@ -338,7 +338,7 @@ def test_what_makes_no_sense_is_refused(unchecked):
         lambda: transfer_flow(chain, scores),
         lambda: circuit_graph(scores, target, chain),
     ):
-        with pytest.raises(ConfigError, match="expected an Alignment.*, got an AlignmentChain"):
+        with pytest.raises(ConfigError, match=r"expected an Alignment.*, got an AlignmentChain"):
             draw()
     with pytest.raises(ConfigError, match="nothing to draw"):
         score_map({})

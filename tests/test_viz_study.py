@@ -266,7 +266,7 @@ def test_unknown_names_are_answered_with_those_known(results, draw, wrong, known
 
 
 def test_circuits_that_are_no_curve_are_refused(results):
-    with pytest.raises(ConfigError, match="regimes=.*expected a list of str"):
+    with pytest.raises(ConfigError, match=r"regimes=.*expected a list of str"):
         study_curves(results, regimes="gold")
     with pytest.raises(ConfigError, match=r"cross-task is several circuits.*cross_task_heatmap"):
         study_curves(results, regimes=["gold", "cross-task"])
