@@ -292,11 +292,12 @@ class _Run:
         direction = move.float().to(end.device).expand_as(moved)
         factor = _multiple(moved - held, direction)
         unlike = float((moved - held - factor * direction).abs().max() / end.abs().max())
-        if unlike > self.tolerance or factor == 0:
+        reached = float((factor * direction).abs().max() / end.abs().max())
+        if unlike > self.tolerance or reached <= self.tolerance:
             raise ModelError(
                 f"{where} a multiple of what is set at {mlp_site(layer)} by {unlike:.2e} of its "
-                "largest value: that is not what the MLP writes to the residual stream, so it "
-                "cannot be patched there"
+                f"largest value, of which that is {reached:.2e}: it is not what the MLP writes to "
+                "the residual stream, so it cannot be patched there"
             )
         return max(error, unlike)
 
