@@ -171,7 +171,8 @@ class NodeModel:
         if prepend:
             self._bos_to_prepend()
         elif prepend is None:
-            prepend = bool(self.tl.cfg.default_prepend_bos) and has_bos(tokenizer)
+            with one_at_a_time(self.tl):  # a HookedTransformer changes it while it tokenises
+                prepend = bool(self.tl.cfg.default_prepend_bos) and has_bos(tokenizer)
         tokens = self._tokens(prompt, prepend)
         if prepend:
             tokens = without_second_bos(tokens, tokenizer.bos_token_id)
