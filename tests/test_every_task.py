@@ -67,3 +67,7 @@ def test_relations_are_those_of_the_paper():
     assert len(found) == 8
     assert found[sums] == ("arithmetic_subtraction",)
     assert found[f"mib/{choices}"] == ("mib/arc_challenge",)
+
+
+def test_a_task_of_the_battery_has_its_family():
+    assert family_of("ioi_english") == family_of("mib/ioi") == "ioi"

@@ -114,7 +114,8 @@ def family_of(name: str) -> str:
 
     A folder of pairs is a family of its own.
     """
-    task = TASKS.get(name.removeprefix(MIB))
+    plain = name.removeprefix(MIB)
+    task = TASKS.get(plain) or BATTERY.get(plain)
     return name if task is None else task.family
 
 
