@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+# PyTorch sums in another order with more threads: the processes that tests start get one as well.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from jaxtyping import config, install_import_hook
 

@@ -434,6 +434,7 @@ def right_call(label, things):
     return {name: values[name] for name in signature_of(label)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [label for label in CALLABLES if label not in ON_HUB])
 def test_the_right_call_is_right(label, things, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -445,6 +446,7 @@ def is_taken(label, parameter, kind):
     return any(place in TAKEN for place in places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", CALLABLES)
 @pytest.mark.filterwarnings("ignore")
 def test_wrong_arguments_are_refused(label, things, wrong, tmp_path, monkeypatch):
@@ -553,6 +555,7 @@ def test_a_single_task_needs_no_mapping(things):
         align(scores, model, {"a": data, "b": data}, **quick)
 
 
+@pytest.mark.slow
 def test_a_short_training_warns(things):
     with pytest.warns(AlignmentWarning, match=r"only 1 steps .* set epochs to 50 or more"):
         align(things.scores, things.model, things.data, things.config, progress=False)

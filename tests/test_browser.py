@@ -202,6 +202,7 @@ def report(tab, pages) -> Tab:
     return tab
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n_plots", "n_views"), [("small", 11, 6), ("hostile", 13, 0), ("cells", 0, 6)]
 )

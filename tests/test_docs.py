@@ -108,6 +108,7 @@ def run_examples(source: str, names: dict[str, Any], title: str) -> None:
     assert runner.tries > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")  # as users run
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=named)
 def test_examples_run(page, tmp_path, monkeypatch):
@@ -130,6 +131,7 @@ def reference() -> dict[str, Any]:
 WITH_EXAMPLE = {name: one for name, one in reference().items() if ">>> " in (one.__doc__ or "")}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", WITH_EXAMPLE)
 def test_examples_of_the_reference_run(name, tmp_path, monkeypatch):

@@ -170,6 +170,7 @@ def test_weights_made_in_inference_mode_are_refused(save_tiny, llama):
         assert [p.requires_grad for p in model.tl.parameters()] == before
 
 
+@pytest.mark.slow
 def test_train_mode_with_dropout(case_of, save_tiny):
     """GPT-2 has dropout of .1: it is off in every run, and on again afterwards."""
     case = case_of("gpt2")
@@ -201,6 +202,7 @@ def test_gradients_that_were_there_stay(save_tiny, llama):
     assert [p.requires_grad for p in parameters] == [False] + [True] * (len(parameters) - 1)
 
 
+@pytest.mark.slow
 def test_inside_a_running_event_loop(llama, expected):
     """As in Jupyter: called from a coroutine, and from threads that the loop waits for."""
 
@@ -249,6 +251,7 @@ def test_two_threads_with_different_work_take_turns(llama):
     same(together, alone)
 
 
+@pytest.mark.slow
 def test_a_thread_in_inference_mode_beside_one_that_is_not(llama, expected):
     found = {}
 
@@ -321,6 +324,7 @@ def test_inside_the_users_own_hooks_context(save_tiny, llama):
 KINDS_OF_MODEL = ["", "--hooked"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS_OF_MODEL, ids=["bridge", "hooked transformer"])
 def test_the_example(kind, monkeypatch, capsys):
     if kind and version("transformer-lens").startswith("4"):

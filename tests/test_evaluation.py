@@ -113,6 +113,7 @@ def test_batch_size_does_not_matter(llama):
     assert first.pair_values.shape == (len(MIB_KS), 4)
 
 
+@pytest.mark.slow
 def test_many_curves_equal_single_ones(llama):
     nodes = llama.model.nodes
     vectors = {

@@ -12,6 +12,7 @@ from dfa_tl.tasks.registry import WORDS, family_of, relations
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 
 
+@pytest.mark.slow
 @every_task
 def test_splits_are_disjoint_and_seeded(task):
     seen: dict[str, set[str]] = {}

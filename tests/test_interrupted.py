@@ -164,6 +164,7 @@ def traced(call: Callable[[], torch.Tensor], stop: int | None = None) -> tuple[i
     return seen, raised
 
 
+@pytest.mark.slow
 # Python ignores what is raised while it closes a generator: such an interrupt is lost.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["nap", "nap-ig-activations", "exact", "evaluate", "align"])

@@ -18,6 +18,8 @@ from dfa_tl.models.halving import is_out_of_memory
 from dfa_tl.models.tracking import TrackMemory, peak_of
 from dfa_tl.nodes import mlp_site
 
+pytestmark = pytest.mark.slow
+
 JOBS = (*METHODS, *OTHER_JOBS)
 
 

@@ -21,7 +21,7 @@ from dfa_tl.models.loading import BUNDLED_FOLDER
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from test_study import TINY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def write(folder: Path, split: str, n: int, task: str = "ioi") -> pd.DataFrame:
@@ -145,11 +145,32 @@ def test_pairs_that_change_under_a_study_are_refused(mine, tmp_path):
 
     config = of(mine)
     hashes = model_hashes(["toy-small", "toy-large"])
-    of_data = data_hashes(config.tasks, ("train", "test"))
+    of_data = data_hashes(config)
     groups = plan(config, hashes, of_data, code_identity())
     write(mine, "train", 11)
     failures = run_group(groups[-1], str(tmp_path / "out")).failures
     assert any("are no longer those" in failure.traceback for failure in failures)
+
+
+def test_too_few_pairs_are_refused_before_anything_runs(mine, tmp_path):
+    for setting, split in (("train_pairs", "train"), ("test_pairs", "test")):
+        message = rf"has \d+ {split} pairs, and the study takes 96: set {setting}.* to at most \d+"
+        with pytest.raises(ConfigError, match=message):
+            run_study(of(mine, **{setting: 96}), tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cause_of_failure_is_logged_once(mine, tmp_path, caplog):
+    frame = pd.read_csv(mine / "train.csv")
+    frame.loc[3, "answer"] = " two words"
+    frame.to_csv(mine / "train.csv", index=False)
+    results = run_study(of(mine, train_pairs=12, seeds=(0, 1)), tmp_path / "out", progress=False)
+    failed = [failure for failure in results.failures if not failure.left_out]
+    causes = {failure.traceback.strip().splitlines()[-1] for failure in failed}
+    assert len(failed) > len(causes)
+    assert caplog.text.count("Traceback") == len(causes)
+    assert "other job" in caplog.text
+    assert "were left out because they need a job that failed" in caplog.text
 
 
 def test_too_few_usable_pairs_are_no_smaller_sample(mine, tmp_path):

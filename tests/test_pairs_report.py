@@ -214,6 +214,7 @@ def test_a_look_at_clean_runs(llama, toy_small, caplog):
     assert looked(toy_small, load_task("ioi", n=8), 8) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["nap", "nap-ig-inputs", "nap-ig-activations", "exact"])
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_attribute_and_align_warn_once(llama, caplog, method, batch_size):
@@ -240,6 +241,7 @@ def test_the_gradient_at_the_corrupt_run_is_no_look_at_it(llama, caplog):
     assert "in 0 % of the first 8 pairs" in said
 
 
+@pytest.mark.slow
 def test_a_look_costs_no_pass(llama, monkeypatch):
     """Forward passes of 12 pairs, looked at on the way, are those that a study counts."""
     plain, counted, n = NodeModel.last_logits, [], 12

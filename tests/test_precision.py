@@ -12,6 +12,8 @@ from dfa_tl import AlignmentConfig, NodeScores, align, attribute, evaluate, load
 from dfa_tl.errors import NumericsError
 from dfa_tl.nodes import head_site, mlp_site
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["toy-small", "toy-large"])

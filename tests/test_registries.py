@@ -105,6 +105,7 @@ TRAINED = Control(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_path, register):
     mine = (NEAREST, TASK_ALONE, TRAINED)

@@ -423,6 +423,7 @@ def furthered(several, most) -> tuple[list[Section], list[str]]:
     return sections, [one.title for part in sections for one in part.further]
 
 
+@pytest.mark.slow
 def test_every_pair_and_method_where_there_is_room(several):
     sections, titles = furthered(several, 10**8)
     assert [one.id for one in sections[0].further] == [f"figure-curves-{n}" for n in (2, 3, 4)]
@@ -439,6 +440,7 @@ def test_every_pair_and_method_where_there_is_room(several):
     assert sections[2].further[-1].data == alone[-1].data
 
 
+@pytest.mark.slow
 def test_what_is_left_out_of_a_full_report_is_said(several):
     _, whole = furthered(several, 10**8)
     sizes = [len(one.data) for one in several.of_one]
@@ -454,6 +456,7 @@ def test_what_is_left_out_of_a_full_report_is_said(several):
     assert "figures of a → b under exact; b → a under nap; b → a" in sections[0].text
 
 
+@pytest.mark.slow
 def test_a_report_stays_below_its_most_bytes(small_studies, report_files, tmp_path, monkeypatch):
     size = report_files["hostile"].stat().st_size
     monkeypatch.setattr("dfa_tl.report.write.MOST_BYTES", size)
@@ -504,6 +507,7 @@ def test_a_study_with_nothing_measured(study, tmp_path):
     assert page.all("figure") == []
 
 
+@pytest.mark.slow
 def test_a_study_of_which_parts_are_missing(study, tmp_path):
     """One task is not measured, and what its circuits were made from is gone."""
 
@@ -529,6 +533,7 @@ def test_the_circuit_s_task_is_not_measured(study, tmp_path):
     assert [type(one).__name__ for one in found] == ["NotDrawn"] * 6
 
 
+@pytest.mark.slow
 def test_from_a_shell(study, tmp_path):
     folder = shutil.copytree(study.folder, tmp_path / "study")
     result = CliRunner().invoke(app, ["report", str(folder)])
@@ -609,6 +614,7 @@ def test_grid_joins_limits_and_drops_empty_columns():
     assert one.rows[1][4].sort == ""
 
 
+@pytest.mark.slow
 def test_a_pair_through_models_in_between_draws_its_last_step(study):
     """A chain has several W: the figures are of the last one and the scores that enter it."""
     pair = study.config.pairs[0].name

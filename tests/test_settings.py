@@ -114,6 +114,7 @@ def test_other_packages_yaml_is_as_it_was():
     assert yaml.safe_load("1e-2") == "1e-2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["[1, 2", "a: b: c", "when: 2024-99-99", "!!python/name:os.system", "[" * 3000]
 )
@@ -284,6 +285,7 @@ def test_a_method_of_your_own(register):
     assert MINE.cost(NodeSet(2, 2), 5).times(4) == {"forward": None, "backward": None}
 
 
+@pytest.mark.slow
 def test_a_study_of_a_method_whose_passes_are_not_known(tmp_path, register):
     register(METHODS, MINE)
     config = StudyConfig(

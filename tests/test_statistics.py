@@ -126,6 +126,7 @@ def test_interval_tends_to_scipys_percentiles(rng):
     assert ours.high == pytest.approx(limits.high, abs=0.1 * (limits.high - limits.low))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 25])
 def test_a_95_percent_interval_covers_about_95_percent(n, rng):
     truth = {"cpr": trapezoid(SHAPE, KS), "cmd": trapezoid(1 - np.array(SHAPE), KS)}

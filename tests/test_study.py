@@ -168,6 +168,7 @@ def test_tables(study, tmp_path):
     assert r"\bottomrule" in tables["worth"].to_latex()
 
 
+@pytest.mark.slow
 def test_sd_is_over_seeds_of_the_average_over_tasks(tmp_path):
     results = run_study(replace(TINY, seeds=(0, 1)), tmp_path, progress=False)
     table = results.leaderboard().frame.set_index("setting")
@@ -178,6 +179,7 @@ def test_sd_is_over_seeds_of_the_average_over_tasks(tmp_path):
     assert table["average"]["DFA (zero-shot)"] == pytest.approx(sum(by_hand) / 2)
 
 
+@pytest.mark.slow
 def test_views_are_varied_one_at_a_time(tmp_path):
     config = replace(
         TINY, tasks=TASKS[:1], regimes=("in-distribution",), controls=("random_W",),
@@ -192,6 +194,7 @@ def test_views_are_varied_one_at_a_time(tmp_path):
     assert by_draw.to_dict() == {0: 2, 1: 1}
 
 
+@pytest.mark.slow
 def test_a_chain_composes_its_alignments(tmp_path):
     chain = PairSpec("toy-small", "toy-large", via=("toy-small",))
     config = replace(TINY, pairs=(chain,), controls=("permuted_W", "uniform_s"), draws=1)
@@ -201,6 +204,7 @@ def test_a_chain_composes_its_alignments(tmp_path):
     assert len(scores[f"zero-shot|default|{TASKS[1]}|8|0"].nodes) == 42
 
 
+@pytest.mark.slow
 def test_benchmark_tasks(tmp_path, monkeypatch):
     """Names with a slash go through jobs, tables and curves; here the data are generated ones."""
     monkeypatch.setattr(
@@ -225,6 +229,7 @@ def test_benchmark_tasks(tmp_path, monkeypatch):
     assert f"near-distribution|two|{tasks[1]}|8|0" in results.curves(PAIR.name, tasks[0], "nap")
 
 
+@pytest.mark.slow
 def test_bootstrapped_source_vectors(tmp_path):
     """W trained on several vectors per task, each of pairs drawn with replacement."""
     from dfa_tl import align, attribute
@@ -285,6 +290,7 @@ def test_what_does_not_decide_results_is_left_out(tiny):
     assert missing_jobs(replace(TINY, batch_size=3, device="cpu"), tiny.folder) == []
 
 
+@pytest.mark.slow
 def test_disk_full(tmp_path, monkeypatch):
     """The disk fills at some write: the error says so, and nothing half-written counts."""
     left = [9]
@@ -307,6 +313,7 @@ def test_disk_full(tmp_path, monkeypatch):
     assert again.missing == []
 
 
+@pytest.mark.slow
 def test_a_failing_job_is_tried_twice_and_reported(tiny, tmp_path, monkeypatch):
     calls = []
     plain = work_module.WORK["align"]
@@ -331,6 +338,7 @@ def test_a_failing_job_is_tried_twice_and_reported(tiny, tmp_path, monkeypatch):
     assert texts(mended, tmp_path / "a") == texts(tiny, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_once_is_done(tmp_path, monkeypatch):
     plain, failed = work_module.WORK["attribute"], []
 

@@ -102,6 +102,7 @@ def sums(tmp_path, monkeypatch):
     return "./sums"
 
 
+@pytest.mark.slow
 def test_a_small_folder_is_used_whole_unless_more_is_asked_for(sums):
     small = ("--model", "toy-small", "--task", sums, "--method", "nap", "--quiet")
     result = run("attribute", *small, "--out", "s.safetensors")
@@ -124,6 +125,7 @@ def test_a_small_folder_is_used_whole_unless_more_is_asked_for(sums):
     assert run(*evaluate, "--quiet", "--pairs", 11).exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_short_training_is_warned_about(sums):
     run("attribute", "--model", "toy-small", "--task", sums, "--method", "nap", "--pairs", 2,
         "--out", "s.safetensors", "--quiet")  # fmt: skip
@@ -142,6 +144,7 @@ def test_lists():
     assert "arc_challenge" in run("tasks").output
 
 
+@pytest.mark.slow
 def test_attribute_align_evaluate(tmp_path):
     files = {}
     for task in TASKS:
@@ -167,6 +170,7 @@ def test_attribute_align_evaluate(tmp_path):
     assert len(curves.read_text().splitlines()) == 11
 
 
+@pytest.mark.slow
 def test_transfer(tmp_path):
     result = run(
         "transfer", "--source", "toy-small", "--target", "toy-large", "--task", "ioi",
@@ -262,6 +266,7 @@ def test_ctrl_c(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet(tmp_path):
     command = [
         *DFA_TL, "attribute", *A_MODEL, "--method", "nap", "--pairs", "2",
@@ -305,6 +310,7 @@ def test_ctrl_c_ends_the_workers_too(tmp_path):
     assert ended(process.pid)
 
 
+@pytest.mark.slow
 def test_study_and_tables(tmp_path, monkeypatch):
     config = replace(TINY, controls=())
     file = tmp_path / "study.yaml"

@@ -34,6 +34,8 @@ CONFIG = replace(
     level=0.9,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> StudyResults:

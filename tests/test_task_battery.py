@@ -85,6 +85,7 @@ def test_at_least_24_tasks_in_10_families():
     assert all(task.description and task.reference for task in BATTERY.values())
 
 
+@pytest.mark.slow
 @every_task
 def test_pairs_are_enough_and_seeded(name):
     for split, n in SIZES.items():

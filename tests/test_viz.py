@@ -203,6 +203,7 @@ def test_images_without_a_browser(tmp_path, monkeypatch):
         save_figure(faithfulness_curves(curve(0.5)), tmp_path / "figure.pdf")
 
 
+@pytest.mark.slow
 @pytest.mark.export
 @pytest.mark.parametrize(
     ("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<svg")]

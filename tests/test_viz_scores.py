@@ -200,6 +200,7 @@ def test_blocks_of_W(weighed):
     assert list(maps["blocks of the image"].x) == [-0.5, 1.5, 2.5, 4.5, 5.5, 7.5, 8.5, 10.5, 11.5]
 
 
+@pytest.mark.slow
 def test_figures_of_an_8B_target_stay_small():
     source, target = EIGHT_BILLION
     alignment, scores = random_alignment(source, target), random_scores(source)

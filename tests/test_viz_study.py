@@ -284,6 +284,7 @@ def test_a_study_without_the_rows(results, draw):
         draw(bare)
 
 
+@pytest.mark.slow
 def test_a_real_study(tmp_path):
     """The stand-in's shape is that of a study: all figures of one that was run."""
     torch.set_num_threads(1)

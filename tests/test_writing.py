@@ -34,6 +34,8 @@ from dfa_tl.tasks.files import read_pairs
 from dfa_tl.viz import save_figure
 from study_killed import JOB, save
 
+pytestmark = pytest.mark.slow
+
 NODES = NodeSet(1, 2)
 PAIRS = "clean,corrupt,answer,wrong_answer\na b,a c,d,e\n"
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and special files")

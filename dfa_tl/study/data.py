@@ -9,27 +9,39 @@ and of folders, each split that the study uses is read once before anything runs
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import astuple
 
-from dfa_tl.errors import DataError
+from dfa_tl.errors import ConfigError, DataError
+from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.jobs import canonical
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.registry import load_task
 
 
-def data_hashes(tasks: Iterable[str], splits: Iterable[str]) -> dict[str, dict[str, str]]:
+def data_hashes(config: StudyConfig) -> dict[str, dict[str, str]]:
     """The hash of each split of each task that is not generated.
 
     Raises:
-        DFAError: data that are missing or cannot be read, as `load_task`.
+        DataError: data that are missing or cannot be read, as `load_task`.
+        ConfigError: a split has fewer pairs than the study takes of it.
     """
-    outside = [task for task in tasks if task not in TASKS]
-    used = list(dict.fromkeys(splits))
-    return {
-        task: {split: _hash_of(load_task(task, split=split)) for split in used} for task in outside
-    }
+    train = [n for n in (config.train_pairs, config.n_attribution_pairs) if isinstance(n, int)]
+    wanted = {"train": max(train, default=0), config.test_split: config.test_pairs}
+    hashes: dict[str, dict[str, str]] = {}
+    for task in config.tasks:
+        if task in TASKS:
+            continue
+        for split, n in wanted.items():
+            data = load_task(task, split=split)
+            if len(data) < n:
+                setting = "train_pairs and attribution_pairs" if split == "train" else "test_pairs"
+                raise ConfigError(
+                    f"task {task!r} has {len(data)} {split} pairs, and the study takes {n}: set "
+                    f"{setting} to at most {len(data)}"
+                )
+            hashes.setdefault(task, {})[split] = _hash_of(data)
+    return hashes
 
 
 def sample(task: str, split: str, n: int | None, seed: int, expected: str | None) -> PairDataset:

@@ -105,8 +105,10 @@ class Failure:
         group: Pair, method and seed.
         job: The job.
         traceback: Where it failed, or which failed job it needs.
+        left_out: Whether it was never tried, because it needs a job that failed.
     """
 
     group: str
     job: str
     traceback: str
+    left_out: bool = False

@@ -82,7 +82,8 @@ def run_group(
     for job in group.jobs:
         lacking = [str(need) for need in job.needs.values() if need.key in failures]
         if lacking:
-            failures[job.key] = Failure(str(group), str(job), f"left out: it needs {lacking[0]}")
+            why = f"left out: it needs {lacking[0]}"
+            failures[job.key] = Failure(str(group), str(job), why, left_out=True)
         elif not store.has(job):
             try:
                 do(job, store)
@@ -136,7 +137,7 @@ def run_study(
     hashes = model_hashes(
         name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
     )
-    of_data = data_hashes(config.tasks, ("train", config.test_split))
+    of_data = data_hashes(config)
     code = code_identity()
     groups = plan(config, hashes, of_data, code)
     content = {
@@ -159,9 +160,22 @@ def run_study(
             bar.update(-sum(len(group.jobs) for group in failed))
             failed = _run_all(list(failed), folder, executor, bar)
     failures = [failure for failures in failed.values() for failure in failures]
-    for failure in failures:
-        logger.error("%s of %s failed:\n%s", failure.job, failure.group, failure.traceback)
+    _log(failures)
     return StudyResults(folder, config, hashes, of_data, code, tuple(failures))
+
+
+def _log(failures: Sequence[Failure]) -> None:
+    """Log each cause of failure once."""
+    by_cause: dict[str, list[Failure]] = {}
+    for failure in failures:
+        if not failure.left_out:
+            by_cause.setdefault(failure.traceback.strip().splitlines()[-1], []).append(failure)
+    for alike in by_cause.values():
+        first, others = alike[0], len(alike) - 1
+        also = f" ({others} other jobs failed for the same reason)" if others else ""
+        logger.error("%s of %s failed%s:\n%s", first.job, first.group, also, first.traceback)
+    if n := sum(failure.left_out for failure in failures):
+        logger.error("%d jobs were left out because they need a job that failed", n)
 
 
 def _run_all(
