@@ -485,6 +485,7 @@ def test_wrong_arguments_are_refused(label, things, wrong, tmp_path, monkeypatch
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [x for x in CALLABLES if (x, "*") not in ELSEWHERE])
 def test_swapped_arguments_are_refused(label, things, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -54,6 +54,7 @@ def test_the_figure_is_self_contained(main_job):
     assert not re.search(r"<link[^>]+href=", page)
 
 
+@pytest.mark.slow
 def test_bad_names_end_with_one_line():
     script = str(ROOT / "examples" / "transfer_ioi.py")
     done = subprocess.run(

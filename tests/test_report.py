@@ -37,6 +37,8 @@ from dfa_tl.study.jobs import Failure
 from small_studies import HEADS, MARKUP, SMALL, TASKS
 from stand_in import StandIn
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "link", "br", "img", "input", "path"}
 
 

@@ -95,6 +95,7 @@ def test_pairs_are_enough_and_seeded(name):
         assert pairs[:20] != load_task(name, split=split, n=20, seed=1).pairs
 
 
+@pytest.mark.slow
 @every_task
 def test_no_prompt_is_in_two_splits(name):
     train, validation, test = (prompts(name, split) for split in SPLITS)
