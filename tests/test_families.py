@@ -27,6 +27,8 @@ from hooked_models import hooked_transformer
 from oracle import Oracle
 from tiny_models import FAMILIES, random_pairs, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 MAJOR = int(version("transformer-lens").split(".")[0])
 METHODS = ("nap", "nap-ig-inputs", "nap-ig-activations", "exact")
 # Longer than Gemma-2's window of 3, and of unequal length.

@@ -216,6 +216,7 @@ def test_a_folder_called_like_a_model_stands_aside_unless_it_holds_one(
 # Precision and place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -47,6 +47,7 @@ def test_scores(case_of, kind, method):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS[1:])
 @pytest.mark.parametrize("method", ["nap", "nap-ig-activations", "exact"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,6 +82,7 @@ def test_curves(case_of, kind, ks):
     close(mib.faithfulness, case.oracle.faithfulness_mib(case.pairs, scores.values, 0.5, ks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS[1:])
 @pytest.mark.parametrize("kind", KINDS)
 def test_circuits_under_other_ablations(case_of, kind, ablation):
@@ -116,6 +118,7 @@ ORACLE_METRICS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ORACLE_METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_metrics(case_of, kind, name):

@@ -18,6 +18,8 @@ from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
 from hooked_models import hooked_transformer
 from tiny_models import tiny_model
 
+pytestmark = pytest.mark.slow
+
 HOOK_POINTS = [
     EMBED_SITE,
     "blocks.1.hook_resid_pre",

@@ -104,6 +104,7 @@ def test_no_prompt_is_in_two_splits(name):
     assert not validation & test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n, task in BATTERY.items() if task.family in OF_FACTS])
 def test_no_question_about_a_fact_is_in_two_splits(name):
     before = ". " if BATTERY[name].changed_words else ", and "
@@ -115,6 +116,7 @@ def test_no_question_about_a_fact_is_in_two_splits(name):
     assert not validation & test
 
 
+@pytest.mark.slow
 @every_task
 def test_clean_and_corrupt_differ_where_the_task_says(name):
     n_changed = BATTERY[name].changed_words
@@ -128,6 +130,7 @@ def test_clean_and_corrupt_differ_where_the_task_says(name):
             assert sum(a != b for a, b in zip(clean, corrupt, strict=True)) == n_changed
 
 
+@pytest.mark.slow
 @every_task
 def test_answers_are_the_other_way_round_for_the_corrupt_prompt(name):
     """No prompt has two answers: what is right for one pair is not wrong for another."""
@@ -153,6 +156,7 @@ def test_text_is_natural(name):
                     assert not re.search(r"\b[Aa] [aeio]|\b[Aa]n [^aeiou]", text)
 
 
+@pytest.mark.slow
 @every_task
 def test_pairs_fit_a_tokenizer_of_words(whole_words, name):
     assert drawn(name, "test").sorted_for(whole_words).dropped == []
