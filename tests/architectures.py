@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -281,6 +282,15 @@ REFUSED = {
         T5WithLMHeadModel TransformerLensNative TransformerLensPretrain""",
 }
 """The architectures that are refused, by reason; a variant stands after a colon."""
+
+NO_GRADIENT = "no gradient reaches its MLPs' hook points", "no gradient reaches"
+OTHER_LOGITS = "TransformerLens computes other logits", "its logits differ from those of"
+if version("transformer-lens").startswith("3."):
+    REFUSED[NOT_LOADED] += " CohereForCausalLM"
+    REFUSED |= {
+        NO_GRADIENT: "GraniteForCausalLM GraniteMoeForCausalLM",
+        OTHER_LOGITS: "Cohere2ForCausalLM HunYuanDenseV1ForCausalLM",
+    }
 
 
 def refusal_of(name: str, variant: str = "") -> tuple[str, str] | None:

@@ -76,7 +76,7 @@ def test_a_resumed_run_skips_the_layers_below(case_of, kind):
 
 
 def test_resuming_needs_a_whole_run_first(save_tiny):
-    model = load_model(save_tiny("llama-gqa"))
+    model = load_model(load_model(save_tiny("llama-gqa")).tl)
     tokens = torch.ones(1, 3, dtype=torch.long)
     with pytest.raises(ModelError, match=r"run .* from the embedding once"):
         model.last_logits(

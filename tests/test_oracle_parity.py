@@ -69,7 +69,13 @@ def random_scores(case, seed=0) -> NodeScores:
     return NodeScores(case.model.nodes, values, input=0.5)
 
 
-@pytest.mark.parametrize("ks", [MIB_KS, LINEAR_KS], ids=["mib-grid", "linear-grid"])
+@pytest.mark.parametrize(
+    "ks",
+    [
+        pytest.param(MIB_KS, id="mib-grid"),
+        pytest.param(LINEAR_KS, id="linear-grid", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_curves(case_of, kind, ks):
     case = case_of(kind)

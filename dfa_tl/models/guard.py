@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -131,3 +133,20 @@ def _without_autocast(modules: list[nn.Module]) -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+@contextmanager
+def without_user_hooks(tl: nn.Module) -> Iterator[None]:
+    """Hooks that somebody put on hook points do not run inside."""
+    points: list[Any] = [module for module in tl.modules() if hasattr(module, "fwd_hooks")]
+    before = [(point, point._forward_hooks, point.fwd_hooks) for point in points]
+    try:
+        for point, hooks, handles in before:
+            permanent = [handle for handle in handles if handle.is_permanent]
+            keys = {handle.hook.id for handle in permanent}
+            point._forward_hooks = OrderedDict((k, h) for k, h in hooks.items() if k in keys)
+            point.fwd_hooks = permanent
+        yield
+    finally:
+        for point, hooks, handles in before:
+            point._forward_hooks, point.fwd_hooks = hooks, handles

@@ -24,6 +24,7 @@ from dfa_tl.model_names import NOT_LOADED, SHORT_NAMES
 from dfa_tl.models.folder import check_folder
 from dfa_tl.models.hub import first_line, hub_folder
 from dfa_tl.models.placement import DeviceMap, Placement
+from dfa_tl.models.plain import check_logits, plain_model
 from dfa_tl.models.tokenizer import saved_tokenizer
 from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
 from dfa_tl.models.wrapper import NodeModel
@@ -221,7 +222,11 @@ def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> No
         raise ModelError(f"{name!r} could not be loaded{where} ({first_line(error)})") from error
     refuse_broken_weights(bridge, name, mend)
     bridge.cfg.model_name = name
-    return NodeModel(bridge.eval(), name)
+    model = NodeModel(bridge.eval(), name)
+    # A TransformerBridge computes attention itself, and leaves out parts that it does not know.
+    with torch.no_grad():
+        check_logits(model, plain_model(bridge), f"Hugging Face's own {architecture}")
+    return model
 
 
 def _check_hashes(folder: Path) -> None:

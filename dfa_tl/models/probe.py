@@ -20,12 +20,16 @@ Up to rounding, these must hold:
 Some models (GPT-1) norm the stream itself after each addition. A layer of theirs is cut at these
 norms, and what lies between two of them must obey the last two rules.
 
-Cost: one forward run of 4 x 6 tokens. Memory: its residual streams.
+A second run, of one row of two tokens, shows that the gradient of the logits reaches every node:
+some hook points pass a value on only where a hook has changed it.
+
+Cost: one forward run of 4 x 6 tokens, and one of 1 x 2 tokens forward and backward. Memory: their
+residual streams.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -34,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from dfa_tl.errors import ModelError
-from dfa_tl.models.guard import unchanged
+from dfa_tl.models.guard import unchanged, without_user_hooks
 from dfa_tl.models.hub import first_line
 from dfa_tl.models.state import remove_hook
 from dfa_tl.nodes import NodeSet, head_site, mlp_site
@@ -101,7 +105,7 @@ def probe(
     run = _Run(tl, name, nodes)
     handles: list[tuple[Any, Any]] = []
     with unchanged(tl), ExitStack() as stack:
-        stack.enter_context(nullcontext() if user_hooks else _without_user_hooks(tl))
+        stack.enter_context(nullcontext() if user_hooks else without_user_hooks(tl))
         blocks: Any = tl.blocks
         for layer in range(nodes.n_layers):
             stack.enter_context(run.seeing(blocks[layer], layer))
@@ -118,7 +122,38 @@ def probe(
         finally:
             for point, handle in handles:
                 remove_hook(point, handle)
-    return run.largest_error(logits)
+    error = run.largest_error(logits)
+    with unchanged(tl), nullcontext() if user_hooks else without_user_hooks(tl):
+        _check_gradients(tl, name, run.tokens[:1, :2], {s: points[s] for s in run.node_sites()})
+    return error
+
+
+def _check_gradients(tl: nn.Module, name: str, tokens: Tensor, points: Mapping[str, Any]) -> None:
+    """Raise `ModelError` where no gradient of the logits reaches a hook point."""
+    leaves: dict[str, Tensor] = {}
+
+    def leaf_at(site: str) -> Callable[..., Tensor]:
+        def make_leaf(activation: Tensor, hook: Any) -> Tensor:
+            leaves[site] = activation.detach().clone().requires_grad_()
+            return leaves[site]
+
+        return make_leaf
+
+    handles: list[tuple[Any, Any]] = []
+    try:
+        for site, point in points.items():
+            point.add_hook(leaf_at(site))
+            handles.append((point, point.fwd_hooks[-1]))
+        logits = tl(tokens, return_type="logits", **mask_option(tl, tokens > -1))
+        gradients = torch.autograd.grad(logits.sum(), [*leaves.values()], allow_unused=True)
+    finally:
+        for point, handle in handles:
+            remove_hook(point, handle)
+    for site, gradient in zip(leaves, gradients, strict=True):
+        if gradient is None:
+            raise ModelError(
+                f"in {name} no gradient reaches {site}, so nodes cannot be attributed there"
+            )
 
 
 class _Run:
@@ -153,6 +188,11 @@ class _Run:
             ):
                 actions[site] = self._at(site, layer, act)
         return actions
+
+    def node_sites(self) -> list[str]:
+        """Hook points of the nodes."""
+        layers = range(self.nodes.n_layers)
+        return [site(layer) for layer in layers for site in (head_site, mlp_site)]
 
     def _at(
         self, site: str, layer: int, act: Callable[[int, Tensor], Tensor | None]
@@ -305,20 +345,3 @@ class _Run:
 def _multiple(of: Tensor, direction: Tensor) -> Tensor:
     """The factor by which `direction` comes nearest to `of`."""
     return (of * direction).sum() / (direction * direction).sum().clamp(min=1e-30)
-
-
-@contextmanager
-def _without_user_hooks(tl: nn.Module) -> Iterator[None]:
-    """Hooks that somebody put on hook points do not run inside."""
-    points: list[Any] = [module for module in tl.modules() if hasattr(module, "fwd_hooks")]
-    before = [(point, point._forward_hooks, point.fwd_hooks) for point in points]
-    try:
-        for point, hooks, handles in before:
-            permanent = [handle for handle in handles if handle.is_permanent]
-            keys = {handle.hook.id for handle in permanent}
-            point._forward_hooks = OrderedDict((k, h) for k, h in hooks.items() if k in keys)
-            point.fwd_hooks = permanent
-        yield
-    finally:
-        for point, hooks, handles in before:
-            point._forward_hooks, point.fwd_hooks = hooks, handles
