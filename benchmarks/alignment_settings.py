@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, StudyResults, run_study
+from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, StudyResults, analysis, run_study
 from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_folder
@@ -63,7 +63,7 @@ def study(seeds: int) -> StudyConfig:
         seeds=tuple(range(seeds)),
         test_pairs=96,
         test_split="validation",
-        worth_methods=(),
+        few_pairs_methods=(),
         variants=VARIANTS,
         batch_size=96,
         resamples=100,
@@ -78,7 +78,7 @@ def confirmation(seeds: int) -> StudyConfig:
         regimes=("zero-shot",),
         controls=("uniform_s",),
         seeds=tuple(range(seeds)),
-        worth_methods=(),
+        few_pairs_methods=(),
         variants={name: VARIANTS[name] for name in ("default", best)},
         batch_size=64,
     )
@@ -120,7 +120,7 @@ def main() -> None:
     out = output_folder(arguments.out)
     if arguments.test:
         results = run_study(confirmation(arguments.seeds or 3), out / "test")
-        table, name = results.overall().frame, "alignment_settings_test"
+        table, name = analysis.overall(results).frame, "alignment_settings_test"
     else:
         results = run_study(study(arguments.seeds or 2), out / "validation")
         table, name = summary(results), "alignment_settings"

@@ -5,26 +5,29 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfa_tl import analysis as analysis
     from dfa_tl import controls as controls
     from dfa_tl import viz as viz
-    from dfa_tl.alignment.align import align
     from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
     from dfa_tl.alignment.config import AlignmentConfig
+    from dfa_tl.alignment.train import align
     from dfa_tl.attribution.attribute import attribute
     from dfa_tl.errors import DFAError
     from dfa_tl.evaluation.curve import FaithfulnessCurve
     from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
     from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
+    from dfa_tl.evaluation.task_check import report_pairs
     from dfa_tl.memory import estimate_memory
+    from dfa_tl.models.attention import AttentionPatterns, attention_patterns
     from dfa_tl.models.loading import load_model
-    from dfa_tl.models.patterns import AttentionPatterns, attention_patterns
-    from dfa_tl.models.wrapper import NodeModel
+    from dfa_tl.models.node_model import NodeModel
+    from dfa_tl.models.verify import check
     from dfa_tl.nodes import Node, NodeSet
     from dfa_tl.scores import NodeScores
     from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
-    from dfa_tl.tasks.files import read_pairs
     from dfa_tl.tasks.pairs import PairDataset, PromptPair
     from dfa_tl.tasks.registry import load_task
+    from dfa_tl.tasks.sources.tables import read_pairs
 
 __all__ = [
     "LINEAR_KS",
@@ -46,8 +49,10 @@ __all__ = [
     "StudyConfig",
     "StudyResults",
     "align",
+    "analysis",
     "attention_patterns",
     "attribute",
+    "check",
     "controls",
     "estimate_memory",
     "evaluate",
@@ -55,6 +60,7 @@ __all__ = [
     "load_model",
     "load_task",
     "read_pairs",
+    "report_pairs",
     "run_study",
 ]
 __version__ = "0.1.0"
@@ -64,8 +70,9 @@ __version__ = "0.1.0"
 _HOMES = {
     name: module
     for module, names in {
-        "dfa_tl.alignment.align": "align",
+        "dfa_tl.alignment.train": "align",
         "dfa_tl.alignment.alignment": "Alignment AlignmentChain AlignmentHistory",
+        "dfa_tl.analysis": "analysis",
         "dfa_tl.controls": "controls",
         "dfa_tl.alignment.config": "AlignmentConfig",
         "dfa_tl.attribution.attribute": "attribute",
@@ -75,12 +82,14 @@ _HOMES = {
         "dfa_tl.evaluation.grids": "LINEAR_KS MIB_KS",
         "dfa_tl.memory": "estimate_memory",
         "dfa_tl.models.loading": "load_model",
-        "dfa_tl.models.patterns": "AttentionPatterns attention_patterns",
-        "dfa_tl.models.wrapper": "NodeModel",
+        "dfa_tl.models.attention": "AttentionPatterns attention_patterns",
+        "dfa_tl.evaluation.task_check": "report_pairs",
+        "dfa_tl.models.node_model": "NodeModel",
+        "dfa_tl.models.verify": "check",
         "dfa_tl.nodes": "Node NodeSet",
         "dfa_tl.scores": "NodeScores",
         "dfa_tl.study": "PairSpec StudyConfig StudyResults run_study",
-        "dfa_tl.tasks.files": "read_pairs",
+        "dfa_tl.tasks.sources.tables": "read_pairs",
         "dfa_tl.tasks.pairs": "PairDataset PromptPair",
         "dfa_tl.tasks.registry": "load_task",
     }.items()

@@ -17,12 +17,12 @@ from dfa_tl import display
 from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
-from dfa_tl.formats import mib, transformer_lens
-from dfa_tl.formats.mib_graph import Graph
-from dfa_tl.formats.transformer_lens import MadeNode
-from dfa_tl.hub import OnHub
+from dfa_tl.io import mib, transformer_lens
 from dfa_tl.io.atomic import user_path
+from dfa_tl.io.hub import OnHub
+from dfa_tl.io.mib_graph import Graph
 from dfa_tl.io.tensors import load_tensors, node_set, save_tensors
+from dfa_tl.io.transformer_lens import MadeNode
 from dfa_tl.nodes import Node, NodeSet
 from dfa_tl.settings import whole_number
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfa_tl import StudyResults
+from dfa_tl import StudyResults, analysis
 from dfa_tl.io.atomic import write_file
-from dfa_tl.report.claims import headline
+from dfa_tl.report.findings import headline
 
 OUT = Path(__file__).parent / "results"
 
@@ -21,7 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Tables of a study for the documentation.")
     parser.add_argument("study", type=Path, help="folder of the study")
     results = StudyResults.load(parser.parse_args().study)
-    tables = results.tables() | {"target_only_effect": results.source_effect("target_only")}
+    tables = analysis.all_tables(results) | {
+        "target_only_effect": analysis.source_effect(results, "target_only")
+    }
     for name, table in tables.items():
         write_file(OUT / f"{name}.md", table.to_markdown().encode())
     frames = {name: table.frame for name, table in tables.items()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfa_tl import DFAError
+from dfa_tl import DFAError, analysis
 from dfa_tl.io.output import output_folder
 from dfa_tl.study import StudyConfig, run_study
 
@@ -42,7 +42,7 @@ def main() -> None:
     if arguments.partition:
         executor.update_parameters(slurm_partition=arguments.partition)
     results = run_study(StudyConfig.from_yaml(arguments.config), out, executor)
-    written = results.write_tables(out / "tables")
+    written = analysis.write_tables(results, out / "tables")
     print(f"{len(written)} files in {out / 'tables'}")
     if results.failures:
         raise SystemExit(f"error: {len(results.failures)} jobs failed; run the same line again")

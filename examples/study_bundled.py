@@ -17,7 +17,7 @@ import os
 import time
 from pathlib import Path
 
-from dfa_tl import AlignmentConfig, DFAError
+from dfa_tl import AlignmentConfig, DFAError, analysis
 from dfa_tl.io.output import output_folder
 from dfa_tl.study import PairSpec, StudyConfig, local_pool, run_study
 
@@ -33,7 +33,7 @@ def full() -> StudyConfig:
         methods=("nap-ig-inputs", "nap", "nap-ig-activations"),
         seeds=(0, 1, 2),
         draws=2,
-        worth_draws=1,  # a seed
+        few_pairs_draws=1,  # a seed
         variants=VARIANTS,
         protocols=("nodes", "mib"),
         rankings=("signed", "absolute"),
@@ -47,8 +47,8 @@ def quick() -> StudyConfig:
     return StudyConfig(
         pairs=(PAIR,),
         draws=2,
-        worth_methods=("nap-ig-inputs",),
-        worth_draws=1,
+        few_pairs_methods=("nap-ig-inputs",),
+        few_pairs_draws=1,
         variants=VARIANTS,
         metrics=("logit_diff", "prob_diff", "log_prob", "kl", "accuracy"),
         batch_size=64,
@@ -69,8 +69,8 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with local_pool(arguments.workers) as pool:
         results = run_study(quick() if arguments.quick else full(), out, pool)
-    written = results.write_tables(out)
-    for name, table in results.tables().items():
+    written = analysis.write_tables(results, out)
+    for name, table in analysis.all_tables(results).items():
         if name in ("leaderboard", "ablations", "source_effect", "worth"):
             print(f"\n{table.to_markdown()}")
     print(f"{len(written)} files in {out}, {time.perf_counter() - began:.0f} s in all")

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from dfa_tl import AlignmentConfig, load_model, load_task
+from dfa_tl.models.attention import attention_patterns
 from dfa_tl.models.loading import BUNDLED_FOLDER
-from dfa_tl.models.patterns import attention_patterns
+from dfa_tl.report import write_report
 from dfa_tl.study import PairSpec, StudyConfig, run_study
 
 TASKS = ("ioi", "arithmetic_addition")
@@ -28,9 +29,9 @@ SMALL = StudyConfig(
     train_pairs=8,
     test_pairs=6,
     draws=1,
-    worth_methods=("nap",),
-    worth_pairs=(1, 4),
-    worth_draws=1,
+    few_pairs_methods=("nap",),
+    few_pairs_sizes=(1, 4),
+    few_pairs_draws=1,
     variants={"default": AlignmentConfig(epochs=1)},
     grids=("linear",),
     resamples=100,
@@ -50,7 +51,7 @@ def main(folder: Path) -> None:
         methods=("nap", "exact"),
         regimes=("zero-shot",),
         controls=("uniform_s",),
-        worth_methods=(),
+        few_pairs_methods=(),
     )
     torch.set_num_threads(1)  # faster for models so small
     pair = load_task("ioi", n=1, split="test").pairs[0]
@@ -59,7 +60,7 @@ def main(folder: Path) -> None:
         results = run_study(config, folder / name, progress=False)
         assert not results.failures
         attention = {"heads of toy-small": patterns} if name == "small" else {}
-        results.report(folder / f"{name}.html", attention=attention)
+        write_report(results, folder / f"{name}.html", attention=attention)
 
 
 if __name__ == "__main__":

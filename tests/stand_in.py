@@ -36,7 +36,7 @@ class StandIn:
             variants={"default": None, "paper": None},
             default_variant="default",
             grids=("linear", "mib"),
-            worth_methods=("nap",),
+            few_pairs_methods=("nap",),
             level=0.9,
             resamples=60,
             test_pairs=PAIRS_OF_DATA,

@@ -268,7 +268,7 @@ def test_bad_input(llama):
 
 
 def test_a_loss_that_is_not_finite(llama, monkeypatch):
-    monkeypatch.setattr("dfa_tl.alignment.align.kl_divergence", lambda p, q: q[:, 0] * float("nan"))
+    monkeypatch.setattr("dfa_tl.alignment.train.kl_divergence", lambda p, q: q[:, 0] * float("nan"))
     with pytest.raises(NumericsError, match="loss became nan at step 1 on 't'"):
         align({"t": source_scores()}, llama.model, {"t": llama.data}, progress=False)
 

@@ -25,7 +25,7 @@ from architectures import (
     refusal_of,
     traits_of,
 )
-from dfa_tl import NodeScores, PairDataset, PromptPair, attribute, evaluate, load_model
+from dfa_tl import NodeScores, PairDataset, PromptPair, attribute, check, evaluate, load_model
 from dfa_tl.errors import ModelError
 from families_table import FAILED, MAJOR, TABLE, read_record, render
 from oracle import Oracle
@@ -108,7 +108,7 @@ def test_right_or_refused(tmp_path, record_property, architecture):
     close(curve.faithfulness, oracle.faithfulness(pairs, scores.values, KS))
     for bos in (True, False):
         texts_are_right(folder, oracle, bos)
-    found = model.check()
+    found = check(model)
     assert found.logits_error is not None
     traits = [traits_of(hf.config), "" if found.additive_heads else "norm after attention"]
     outcome = "; ".join(["right", ", ".join(filter(None, traits))]).removesuffix("; ")

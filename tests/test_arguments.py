@@ -43,7 +43,7 @@ from dfa_tl.arguments import HINTS, checked_arguments
 from dfa_tl.attribution.registry import register_method
 from dfa_tl.controls import register_control
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
-from dfa_tl.tasks import report
+from dfa_tl.evaluation import task_check as report
 from dfa_tl.tasks.metrics import logit_diff
 from dfa_tl.tasks.registry import register_task
 from test_paper_files import matrix
@@ -59,7 +59,7 @@ QUICK = StudyConfig(
     controls=("uniform_s",),
     train_pairs=2,
     test_pairs=2,
-    worth_methods=(),
+    few_pairs_methods=(),
     grids=("mib",),
     variants={"default": AlignmentConfig(epochs=1)},
     resamples=100,
@@ -382,7 +382,7 @@ ELSEWHERE = {
     ("PairDataset", "pairs"),
     ("NodeModel.last_logits", "*"),
     ("PromptPair", "*"),
-    ("NodeModel.check", "reference"),
+    ("check", "reference"),
 }
 # Their messages say what is wrong in other words than the name of the argument.
 OWN_WORDS = {

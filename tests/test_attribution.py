@@ -14,6 +14,7 @@ from dfa_tl import (
     estimate_memory,
     evaluate,
     load_task,
+    report_pairs,
 )
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError, DataError, NumericsError
@@ -144,7 +145,7 @@ def test_numbers_that_are_no_whole_numbers(llama, name, value):
     if name == "batch_size":
         calls += [
             lambda: evaluate(model, data, scores, batch_size=value, progress=False),
-            lambda: data.report(model, batch_size=value),
+            lambda: report_pairs(model, data, batch_size=value),
             lambda: estimate_memory(model, data, "nap", batch_size=value),
             lambda: AlignmentConfig(batch_size=value),
         ]
@@ -163,7 +164,9 @@ def test_whole_numbers_of_numpy(llama):
     assert type(scores.provenance["ig_steps"]) is int
     curve = evaluate(model, data, scores, batch_size=four, progress=False)
     assert curve.cpr == evaluate(model, data, scores, batch_size=4, progress=False).cpr
-    assert data.report(model, batch_size=four).frame().equals(data.report(model).frame())
+    assert (
+        report_pairs(model, data, batch_size=four).frame().equals(report_pairs(model, data).frame())
+    )
     estimates = [estimate_memory(model, data, "nap", batch_size=size) for size in (four, 4)]
     assert estimates[0] == pytest.approx(estimates[1], rel=0.01)
     config = AlignmentConfig(batch_size=four, rank=np.int64(2))

@@ -31,8 +31,8 @@ from dfa_tl import (
 )
 from dfa_tl.cli.app import app
 from dfa_tl.errors import ConfigError, ModelError
+from dfa_tl.models.attention import attention_patterns
 from dfa_tl.models.bundled.train import VOCABULARY
-from dfa_tl.models.patterns import attention_patterns
 from dfa_tl.study.config import PairSpec, StudyConfig
 from hooked_models import hooked_transformer
 from oracle import Oracle

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from plotly.io import to_html
 
-from dfa_tl.models.patterns import attention_patterns
+from dfa_tl.models.attention import attention_patterns
 from dfa_tl.viz.attention import attention_view, token_view
 
 pytestmark = pytest.mark.browser

@@ -34,7 +34,7 @@ tasks: [arithmetic_addition, arithmetic_subtraction]
 methods: [nap]
 regimes: [zero-shot]
 controls: [uniform_s]
-worth_methods: []
+few_pairs_methods: []
 train_pairs: 4
 test_pairs: 4
 grids: [mib]

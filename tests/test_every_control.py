@@ -11,8 +11,8 @@ import torch
 from dfa_tl import AlignmentConfig, NodeScores, NodeSet, align
 from dfa_tl.alignment.alignment import AlignmentChain
 from dfa_tl.controls import CONTROLS, Control, Inputs, Need
+from dfa_tl.controls.regimes import GOLD_STYLE, Regime
 from dfa_tl.errors import ConfigError, DFAError, ScoresError
-from dfa_tl.regimes import GOLD_STYLE, Regime
 
 SOURCE = NodeSet(2, 2)
 TASKS = ("one", "two", "test")

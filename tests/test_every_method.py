@@ -11,7 +11,7 @@ from dfa_tl import PairDataset, attribute
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.ablation import Ablation
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
 

@@ -6,7 +6,7 @@ import pytest
 
 from dfa_tl import load_task
 from dfa_tl.tasks import MIB_TASKS, TASKS
-from dfa_tl.tasks.generate import SPLITS
+from dfa_tl.tasks.generators.generate import SPLITS
 from dfa_tl.tasks.registry import WORDS, family_of, relations
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))

@@ -16,11 +16,20 @@ from scipy.stats import spearmanr
 from torch import nn
 from transformers import PreTrainedModel
 
-from dfa_tl import MIB_KS, NodeScores, PairDataset, PromptPair, attribute, evaluate, load_model
-from dfa_tl.alignment.align import soft_masked_logits
-from dfa_tl.alignment.clean import clean_run
+from dfa_tl import (
+    MIB_KS,
+    NodeScores,
+    PairDataset,
+    PromptPair,
+    attribute,
+    check,
+    evaluate,
+    load_model,
+)
+from dfa_tl.alignment.clean_cache import clean_run
+from dfa_tl.alignment.train import soft_masked_logits
 from dfa_tl.models.interventions import capture, hooked
-from dfa_tl.models.wrapper import Resume, residual_site
+from dfa_tl.models.node_model import Resume, residual_site
 from dfa_tl.nodes import mlp_site
 from dfa_tl.tasks.metrics import kl_divergence
 from hooked_models import hooked_transformer
@@ -73,7 +82,7 @@ def check_method(case, pairs_of, method: str) -> None:
 
 @family
 def test_check(case_of, family):
-    found = case_of(family).model.check()
+    found = check(case_of(family).model)
     assert found.logits_error is not None
     assert found.logits_error < TOLERANCE
     assert found.residual_error < TOLERANCE
@@ -169,7 +178,7 @@ def test_bfloat16(case_of, save_tiny, pairs_of, family):
     """Rounded to 8 bits, random weights still give the same scores to a few per cent."""
     half = load_model(save_tiny(family), dtype=torch.bfloat16)
     assert half.dtype == torch.bfloat16
-    assert half.check().logits_error < 0.05
+    assert check(half).logits_error < 0.05
     for method in ("nap-ig-inputs", "exact"):
         full, rounded = (
             attribute(model, pairs_of[1], method, ig_steps=2, progress=False).values
@@ -215,7 +224,7 @@ def test_hooked_transformer(case_of, pairs_of, family):
     if MAJOR >= 4:
         pytest.skip("TransformerLens 4 has no HookedTransformer")
     model = load_model(hooked_transformer(tiny_model(family)))
-    assert model.check(case_of(family).hf).logits_error < TOLERANCE
+    assert check(model, case_of(family).hf).logits_error < TOLERANCE
     for method in METHODS:
         mine, bridge = (
             attribute(each, pairs_of[1], method, ig_steps=2, batch_size=3, progress=False)

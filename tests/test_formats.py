@@ -14,8 +14,8 @@ import benchmark_reader
 from dfa_tl import MIB_KS, NodeScores, NodeSet, PairDataset, attribute, controls, evaluate
 from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
 from dfa_tl.evaluation.circuits import circuits_of
-from dfa_tl.formats.mib import submission_file
-from dfa_tl.formats.mib_graph import Graph
+from dfa_tl.io.mib import submission_file
+from dfa_tl.io.mib_graph import Graph
 from oracle import Oracle, OracleScores
 from tiny_models import KINDS
 

@@ -122,8 +122,8 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Hub:
     hub = Hub(tmp_path / "repos")
-    monkeypatch.setattr("dfa_tl.hub.HfApi", hub.api)
-    monkeypatch.setattr("dfa_tl.hub.snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr("dfa_tl.io.hub.HfApi", hub.api)
+    monkeypatch.setattr("dfa_tl.io.hub.snapshot_download", hub.snapshot_download)
     return hub
 
 
@@ -236,14 +236,10 @@ def test_a_study_there_and_back(hub, tmp_path):
         again.save(tmp_path / "copy")
 
 
-def test_a_studys_tables_go_with_it(hub, tmp_path, monkeypatch):
+def test_a_studys_tables_go_with_it(hub, tmp_path):
     results = study(tmp_path / "study")
-    monkeypatch.setattr(StudyResults, "evaluations", ["some"])
-    monkeypatch.setattr(
-        StudyResults,
-        "write_tables",
-        lambda self, folder: (folder.mkdir(), (folder / "results.csv").write_text("a\n1\n")),
-    )
+    (results.folder / "tables").mkdir()
+    (results.folder / "tables" / "results.csv").write_text("a\n1\n")
     results.push_to_hub(REPO)
     assert (hub.branch(REPO, None) / "tables" / "results.csv").read_text() == "a\n1\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import dfa_tl
@@ -10,41 +11,40 @@ import dfa_tl
 PACKAGE = Path(dfa_tl.__file__).parent
 # Each layer imports only what stands before it.
 LAYERS = (
-    ("errors", "display", "model_names", "passes", "regimes", "seeds"),
+    ("errors", "display", "passes", "seeds"),
     ("arguments",),
     ("nodes", "pool", "registry"),
     ("io",),
     ("settings",),
-    ("formats", "hub"),
     ("scores",),
     ("tasks",),
     ("models",),
     ("attribution", "alignment", "evaluation"),
     ("controls",),
     ("memory",),
+    ("study",),
+    ("analysis",),
     ("viz",),
     ("report",),
-    ("study",),
     ("cli",),
     ("__init__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-# Figures and the report take a study's results as they come, and may only name their type.
-NAMES_THE_TYPE = {("viz", "study"), ("report", "study")}
 
 
-class WithoutTypeChecking(ast.NodeTransformer):
-    def visit_If(self, node: ast.If) -> ast.If | list[ast.stmt]:
-        return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else node
+def files() -> dict[str, Path]:
+    """Every file by its module's name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = path
+    return found
 
 
-def imports(path: Path, *, to_check_types: bool = True) -> set[str]:
-    """What a file imports; without `to_check_types`, only what it imports when it runs."""
-    tree: ast.AST = ast.parse(path.read_text())
-    if not to_check_types:
-        tree = WithoutTypeChecking().visit(tree)
+def imports(path: Path) -> set[str]:
+    """What a file imports, also when a function of it runs, and for types alone."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -63,14 +63,22 @@ def test_every_module_has_a_layer():
 
 def test_imports_flow_one_way():
     for path, layer in modules():
-        when_run = imports(path, to_check_types=False)
         for name in imports(path):
             parts = name.split(".")
             if parts[0] == "dfa_tl" and len(parts) > 1 and parts[1] in RANK:
                 other = parts[1]
-                if (layer, other) in NAMES_THE_TYPE and name not in when_run:
-                    continue
                 assert other == layer or RANK[other] < RANK[layer], f"{path.name} imports {name}"
+
+
+def test_no_files_import_each_other():
+    """Not for types either, nor through others. `__init__` of the package names everything."""
+    known = files()
+    graph = {
+        name: imports(path) & known.keys() - {"dfa_tl", name}
+        for name, path in known.items()
+        if name != "dfa_tl"
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which shows the circle
 
 
 def test_only_models_knows_transformer_lens():
@@ -82,8 +90,7 @@ def test_only_models_knows_transformer_lens():
 def test_viz_never_runs_a_model():
     for path, layer in modules():
         if layer in ("viz", "report"):
-            when_run = imports(path, to_check_types=False)
-            assert not any(name.startswith("dfa_tl.models") for name in when_run), path
+            assert not any(name.startswith("dfa_tl.models.loading") for name in imports(path)), path
 
 
 def test_public_names():

@@ -1,4 +1,4 @@
-"""Loading by hub name, short name, folder and live object; tokenizers; `NodeModel.check`."""
+"""Loading by hub name, short name, folder and live object; tokenizers; `check`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
 
-from dfa_tl import NodeModel, NodeSet, attribute, load_model
+from dfa_tl import NodeModel, NodeSet, attribute, check, load_model
 from dfa_tl.errors import HubError, ModelError, NumericsError
-from dfa_tl.model_names import BENCHMARK_NAMES, SHORT_NAMES
+from dfa_tl.io.model_names import BENCHMARK_NAMES, SHORT_NAMES
 from dfa_tl.models import loading
 from dfa_tl.models.hub import hub_folder
+from dfa_tl.models.hugging_face import plain_model
 from dfa_tl.models.interventions import capture
-from dfa_tl.models.plain import plain_model
 from dfa_tl.nodes import head_site, mlp_site
 from dfa_tl.study.models import model_hashes
 from fake_hub import COMMIT, fill_cache, serving_hub, use_hub
@@ -244,7 +244,7 @@ def test_where_the_weights_are_does_not_change_the_scores(save_tiny, llama, opti
         scores = attribute(model, llama.data, method, ig_steps=2, progress=False)
         expected = attribute(llama.model, llama.data, method, ig_steps=2, progress=False)
         torch.testing.assert_close(scores.values, expected.values, rtol=1e-4, atol=1e-6)
-    assert model.check().logits_error < 1e-4
+    assert check(model).logits_error < 1e-4
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.float16, "float64"])
@@ -313,7 +313,7 @@ def test_check_leaves_the_model_as_it_was(save_tiny):
     model.tl.train()
     flags = [(p.requires_grad, p.data_ptr()) for p in model.tl.parameters()]
     random = torch.get_rng_state()
-    assert model.check().model == model.name
+    assert check(model).model == model.name
     assert [(p.requires_grad, p.data_ptr()) for p in model.tl.parameters()] == flags
     assert model.tl.training
     assert torch.equal(random, torch.get_rng_state())
@@ -338,7 +338,7 @@ def test_check_finds_a_bridge_that_computes_something_else(save_tiny):
         r"the largest, more than 1e-04"
     )
     with pytest.raises(ModelError, match=message):
-        model.check()
+        check(model)
 
 
 @pytest.mark.parametrize("family", ["Llama-3", "Gemma-2", "Pythia"])
@@ -355,7 +355,7 @@ def test_check_finds_what_else_writes_to_the_stream(save_tiny, family, site, pla
     model = load_model(save_tiny(family))
     model.hook_point(site).add_hook(lambda activation, hook: activation + 0.1 * activation.abs())
     with pytest.raises(ModelError, match=place):
-        model.check()
+        check(model)
 
 
 @pytest.mark.parametrize("moved", [mlp_site(1), head_site(1)])
@@ -364,16 +364,16 @@ def test_check_finds_nodes_at_the_wrong_place(save_tiny, moved, monkeypatch):
     model = load_model(save_tiny("Gemma-2"))
     monkeypatch.setitem(model._hook_points, mlp_site(1), model.tl.blocks[1].mlp.hook_out)
     with pytest.raises(ModelError, match=r"stream leaving layer 1 differs .* by \d\.\d\de[+-]\d\d"):
-        model.check()
+        check(model)
     monkeypatch.undo()
-    model.check()
+    check(model)
 
 
 def test_heads_of_a_post_norm_model_do_not_add_up_singly(case_of):
     """The norm of the sum of the heads is not the sum of norms, nor of the heads."""
     case = case_of("Gemma-2")
-    assert not case.model.check().additive_heads
-    assert "heads do not add up singly" in str(case.model.check())
+    assert not check(case.model).additive_heads
+    assert "heads do not add up singly" in str(check(case.model))
     block = case.model.tl.blocks[1]
     batch = case.data.tokenize(case.model).select([0], "cpu")
     with torch.no_grad(), capture(case.model, [head_site(1), "blocks.1.hook_attn_out"]) as seen:
@@ -389,14 +389,14 @@ def test_heads_of_a_post_norm_model_do_not_add_up_singly(case_of):
 
 def test_check_against_another_model(save_tiny, tmp_path):
     model = load_model(save_tiny("llama-gqa"))
-    found = model.check(save_tiny("llama-gqa"))
+    found = check(model, save_tiny("llama-gqa"))
     assert found.compared_with == f"the Hugging Face model {save_tiny('llama-gqa').name}"
     assert found.logits_error < 1e-5
-    assert model.check(tiny_model("llama-gqa")).compared_with == "the LlamaForCausalLM given"
+    assert check(model, tiny_model("llama-gqa")).compared_with == "the LlamaForCausalLM given"
     with pytest.raises(ModelError, match="logits differ from those of the LlamaForCausalLM given"):
-        model.check(tiny_model("llama-gqa", seed=1))
+        check(model, tiny_model("llama-gqa", seed=1))
     with pytest.raises(ModelError, match="has 60 logits, the plain model 61: it is another model"):
-        model.check(tiny_model("llama-gqa", vocab_size=61))
+        check(model, tiny_model("llama-gqa", vocab_size=61))
 
 
 def test_check_of_weights_that_are_not_finite(save_tiny):
@@ -404,7 +404,7 @@ def test_check_of_weights_that_are_not_finite(save_tiny):
     with torch.no_grad():
         model.tl.unembed.original_component.weight[0, 0] = float("nan")
     with pytest.raises(NumericsError, match="logits that are not finite"):
-        model.check()
+        check(model)
 
 
 def test_check_says_when_there_is_nothing_to_compare_with(tmp_path):
@@ -413,23 +413,23 @@ def test_check_says_when_there_is_nothing_to_compare_with(tmp_path):
     bridge = TransformerBridge.boot_transformers(str(tmp_path), device="cpu")
     bridge.enable_compatibility_mode(disable_warnings=True)
     model = NodeModel(bridge, "processed")
-    found = model.check()
+    found = check(model)
     assert found.compared_with is None
     assert found.logits_error is None
     assert found.residual_error < 1e-4
     assert str(found).startswith("processed: no plain model to compare logits with; nothing")
     # Its logits are those of the model that it was made from, but for a constant.
-    assert model.check(tiny_model("llama-gqa")).logits_error < 1e-4
+    assert check(model, tiny_model("llama-gqa")).logits_error < 1e-4
 
 
 @only_tl3
 def test_check_of_a_hooked_transformer():
     model = load_model(hooked_transformer(tiny_model("Gemma-2")))
-    assert model.check().compared_with is None
-    assert not model.check().additive_heads
-    assert model.check(tiny_model("Gemma-2")).logits_error < 1e-4
+    assert check(model).compared_with is None
+    assert not check(model).additive_heads
+    assert check(model, tiny_model("Gemma-2")).logits_error < 1e-4
     with pytest.raises(ModelError, match="logits differ"):
-        model.check(tiny_model("Gemma-2", seed=1))
+        check(model, tiny_model("Gemma-2", seed=1))
 
 
 def test_a_model_whose_weights_are_not_found_asks_for_a_reference(save_tiny):
@@ -438,5 +438,5 @@ def test_a_model_whose_weights_are_not_found_asks_for_a_reference(save_tiny):
     with pytest.raises(
         ModelError, match=r"12 weights of LlamaForCausalLM .* give check\(\) a refe"
     ):
-        model.check()
-    assert model.check(tiny_model("llama-gqa")).logits_error < 1e-4
+        check(model)
+    assert check(model, tiny_model("llama-gqa")).logits_error < 1e-4

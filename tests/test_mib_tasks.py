@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfa_tl import load_task
+from dfa_tl import load_task, report_pairs
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.tasks import MIB_TASKS
 
@@ -89,7 +89,7 @@ def test_pairs_are_the_benchmarks(task, toy_small):
     assert tokens.answers.tolist() == [
         [vocabulary[answer.strip()] for answer in pair[2:]] for pair in wanted
     ]
-    report = data.report(toy_small)
+    report = report_pairs(toy_small, data)
     assert report.accuracy == 1
     assert report.warning is None
 
@@ -126,7 +126,7 @@ def test_names_of_several_tokens_count_with_their_first(caplog):
 def test_rows_left_out_are_counted_in_the_report(toy_small):
     data = load_task("mib/arithmetic_addition", path=FOLDER / "arithmetic_addition")
     assert (len(rows_of("mib/arithmetic_addition")), len(data)) == (7, 5)
-    text = str(data.report(toy_small))
+    text = str(report_pairs(toy_small, data))
     assert "left out: 2 rows without counterfactual or of another operator" in text
 
 

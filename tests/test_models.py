@@ -12,7 +12,7 @@ from dfa_tl import NodeModel, PairDataset, align, attribute, evaluate, load_mode
 from dfa_tl.errors import FileFormatError, HookError, ModelError
 from dfa_tl.models.interventions import capture, hooked, interpolate, replace, site_weights
 from dfa_tl.models.loading import BUNDLED_FOLDER
-from dfa_tl.models.wrapper import Resume, residual_site
+from dfa_tl.models.node_model import Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site, node_sites
 from hooked_models import hooked_transformer
 from tiny_models import KINDS, tiny_model

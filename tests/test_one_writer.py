@@ -27,11 +27,11 @@ SHUTIL = frozenset(f"shutil.{name}" for name in "copy copy2 copyfile copytree mo
 ALLOWED = {
     # A result, and a copy of a study, is a folder that is put in its place as a whole.
     ("dfa_tl/study/store.py", "rename"),
-    ("dfa_tl/study/copied.py", "rename"),
-    ("dfa_tl/study/tables.py", "rename"),  # columns of a frame
-    ("dfa_tl/study/effects.py", "rename"),
+    ("dfa_tl/study/copying.py", "rename"),
+    ("dfa_tl/analysis/tables.py", "rename"),  # columns of a frame
+    ("dfa_tl/analysis/effects.py", "rename"),
     # A graph, and the configuration of plotly's page.
-    ("dfa_tl/formats/mib.py", "to_json"),
+    ("dfa_tl/io/mib.py", "to_json"),
     ("dfa_tl/viz/export.py", "to_html"),
     # A model of random weights, in a temporary folder.
     ("benchmarks/limits.py", "save_pretrained"),

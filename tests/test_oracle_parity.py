@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dfa_tl import LINEAR_KS, MIB_KS, NodeScores, attribute, evaluate
-from dfa_tl.alignment.align import soft_masked_logits
-from dfa_tl.alignment.clean import clean_run
+from dfa_tl.alignment.clean_cache import clean_run
+from dfa_tl.alignment.train import soft_masked_logits
 from dfa_tl.tasks.metrics import METRICS, kl_divergence
 from tiny_models import KINDS
 

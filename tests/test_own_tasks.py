@@ -18,6 +18,7 @@ from dfa_tl import NodeScores, align, attribute, load_model, load_task
 from dfa_tl.cli import app
 from dfa_tl.errors import ConfigError, DataError, DFAError
 from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.report import write_report
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from test_study import TINY
 
@@ -137,11 +138,11 @@ def test_changed_pairs_are_a_new_study_and_unchanged_ones_are_not(mine, tmp_path
 
 
 def test_pairs_that_change_under_a_study_are_refused(mine, tmp_path):
-    from dfa_tl.study.code import code_identity
     from dfa_tl.study.data import data_hashes
     from dfa_tl.study.models import model_hashes
     from dfa_tl.study.plan import plan
     from dfa_tl.study.run import run_group
+    from dfa_tl.study.versions import code_identity
 
     config = of(mine)
     hashes = model_hashes(["toy-small", "toy-large"])
@@ -222,7 +223,7 @@ def test_a_report_is_written_where_the_pairs_are_not_at_hand(mine, tmp_path):
     results = run_study(of(mine), tmp_path / "out", progress=False)
     digest = results.data_hashes[str(mine)]["train"]
     (mine / "test.csv").unlink()
-    page = StudyResults.load(results.folder).report(tmp_path / "report.html").read_text()
+    page = write_report(StudyResults.load(results.folder), tmp_path / "report.html").read_text()
     assert "not at hand" in page
     assert digest in page
 

@@ -1,4 +1,4 @@
-"""`PairDataset.report`, against plain Hugging Face runs and by the eye."""
+"""`report_pairs`, against plain Hugging Face runs and by the eye."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from dfa_tl import AlignmentConfig, PairDataset, PromptPair, align, attribute, load_task
+from dfa_tl import (
+    AlignmentConfig,
+    PairDataset,
+    PromptPair,
+    align,
+    attribute,
+    load_task,
+    report_pairs,
+)
 from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import DataError
+from dfa_tl.evaluation.task_check import PairRow, PairsReport
 from dfa_tl.models.loading import BUNDLED_FOLDER
-from dfa_tl.models.solved import CleanLook
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.solved_tasks import CleanLook
 from dfa_tl.passes import training_passes
-from dfa_tl.tasks.report import PairRow, PairsReport
 
 SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
 
@@ -27,7 +35,7 @@ SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
 @pytest.fixture(scope="module")
 def report(toy_small):
     data = load_task("ioi", n=12, split="test")
-    return replace(data, pairs=(SHORT, *data.pairs)).report(toy_small, batch_size=5)
+    return report_pairs(toy_small, replace(data, pairs=(SHORT, *data.pairs)), batch_size=5)
 
 
 def test_the_numbers_are_those_of_plain_runs(report, toy_small):
@@ -146,20 +154,20 @@ def test_a_swapped_task_is_warned_of(toy_small):
         PromptPair(p.corrupt, p.clean, p.answer, p.wrong_answer)
         for p in load_task("ioi", n=8).pairs
     ]
-    report = PairDataset(tuple(swapped), name="swapped").report(toy_small)
+    report = report_pairs(toy_small, PairDataset(tuple(swapped), name="swapped"))
     assert report.accuracy == 0
     assert report.warning.startswith("toy-small cannot do this task: accuracy 0.00")
 
 
 def test_nothing_usable_is_reported_not_raised(toy_small):
-    report = PairDataset((SHORT,)).report(toy_small)
+    report = report_pairs(toy_small, PairDataset((SHORT,)))
     assert "no pair that this model's tokenizer leaves usable" in report.warning
     assert len(report.frame()) == 1
-    assert PairDataset(()).report(toy_small).frame().empty
+    assert report_pairs(toy_small, PairDataset(())).frame().empty
 
 
 def test_tokens_are_shown_as_text(llama):
-    report = llama.data.report(llama.model)
+    report = report_pairs(llama.model, llama.data)
     clean, corrupt, answers, lengths = llama.pairs
     texts = llama.model.tl.tokenizer.convert_ids_to_tokens
     for i, each in enumerate(report.rows):
@@ -173,7 +181,7 @@ def test_tokens_are_shown_as_text(llama):
 def test_the_model_is_as_it_was(toy_small):
     toy_small.tl.train()
     try:
-        load_task("ioi", n=2).report(toy_small)
+        report_pairs(toy_small, load_task("ioi", n=2))
         assert toy_small.tl.training
     finally:
         toy_small.tl.eval()
@@ -182,7 +190,7 @@ def test_the_model_is_as_it_was(toy_small):
 def wrong_pairs(llama, n: int) -> PairDataset:
     """One pair that the random model gets wrong, `n` times."""
     clean, corrupt, (right, wrong), length = (tensor[0] for tensor in llama.pairs)
-    if llama.data.report(llama.model).rows[0].right:
+    if report_pairs(llama.model, llama.data).rows[0].right:
         right, wrong = wrong, right
     answers = torch.stack([right, wrong])
     tensors = (torch.stack([tensor] * n) for tensor in (clean, corrupt, answers, length))
@@ -281,4 +289,4 @@ def test_tokens_of_another_model_are_refused(toy_small):
     with pytest.raises(
         DataError, match=r"clean tokens of pairs \[0\] of 'tokens' are out of the vocab"
     ):
-        data.report(toy_small)
+        report_pairs(toy_small, data)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dfa_tl import AlignmentConfig, NodeScores, NodeSet, align, controls, evaluate, load_task
-from dfa_tl.alignment.align import soft_masked_logits
-from dfa_tl.alignment.clean import clean_run
+from dfa_tl.alignment.clean_cache import clean_run
+from dfa_tl.alignment.train import soft_masked_logits
 from hooked_models import hooked_transformer
 
 

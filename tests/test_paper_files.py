@@ -12,7 +12,7 @@ import torch
 
 from dfa_tl import MIB_KS, Alignment, AlignmentConfig, NodeScores, NodeSet
 from dfa_tl.errors import FileFormatError
-from dfa_tl.formats.paper import GRID, read_result
+from dfa_tl.io.paper import GRID, read_result
 
 SMALL, LARGE = NodeSet(2, 2), NodeSet(3, 1)
 META = {

@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
-from dfa_tl import PairDataset, PromptPair, load_model, load_task, read_pairs
+from dfa_tl import PairDataset, PromptPair, load_model, load_task, read_pairs, report_pairs
 from dfa_tl.errors import ConfigError, DataError
 from tiny_models import VOCAB, tiny_model
 
@@ -245,7 +245,7 @@ def test_tokens_beyond_the_embedding(too_few_rows, change, message, rule):
         PairDataset(pairs, answer_rule=rule).tokenize(too_few_rows)
     dropping = PairDataset(pairs, on_invalid="drop", answer_rule=rule)
     assert len(dropping.tokenize(too_few_rows)) == 2
-    assert [each.number for each in dropping.report(too_few_rows).dropped] == [2]
+    assert [each.number for each in report_pairs(too_few_rows, dropping).dropped] == [2]
 
 
 def test_the_last_row_of_the_embedding_is_a_token(too_few_rows):

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from dfa_tl import NodeScores, controls, load_task, run_study, viz
+from dfa_tl import NodeScores, analysis, controls, load_task, run_study, viz
 from dfa_tl.attribution.registry import METHODS, register_method
 from dfa_tl.controls import CONTROLS, Control, Need, register_control
+from dfa_tl.controls.regimes import COMPARED, Regime, Style
 from dfa_tl.errors import ConfigError
-from dfa_tl.regimes import COMPARED, Regime, Style
+from dfa_tl.report import write_report
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.registry import register_task
 from small_studies import SMALL
@@ -116,7 +117,7 @@ def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_
         register(CONTROLS, control)
     config = replace(
         SMALL, methods=("nap",), regimes=("zero-shot", "in-distribution"), seeds=(0,),
-        controls=("uniform_s", *names), worth_methods=(),
+        controls=("uniform_s", *names), few_pairs_methods=(),
     )  # fmt: skip
     results = run_study(config, tmp_path, progress=False)
     assert not results.failures
@@ -131,11 +132,13 @@ def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_
     n = config.train_pairs
     nearest = scores[f"nearest_task||{other}|{n}|0"]
     assert nearest.values.tolist() == gold[f"gold||{other}|{n}|0"].values.tolist()
-    assert set(results.overall().frame["against"]) >= {"gold", "uniform_s", *names}
-    assert len(results.source_effect("task_alone", "in-distribution").frame) == len(config.tasks)
+    assert set(analysis.overall(results).frame["against"]) >= {"gold", "uniform_s", *names}
+    assert len(analysis.source_effect(results, "task_alone", "in-distribution").frame) == len(
+        config.tasks
+    )
     with pytest.raises(ConfigError, match="nearest_task is a control of zero-shot"):
-        results.source_effect("nearest_task", "in-distribution")
-    assert set(results.ablations().frame["setting"]) >= set(names)
+        analysis.source_effect(results, "nearest_task", "in-distribution")
+    assert set(analysis.ablations(results).frame["setting"]) >= set(names)
     labels = viz.controls_by_task(results).layout.yaxis.ticktext
     assert set(labels) >= set(names)
     colors = [trace.line.color for trace in viz.study_curves(results, regimes=names).data]
@@ -143,7 +146,7 @@ def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_
     cost = {trace.name for trace in viz.cost_frontier(results).data}
     assert "task_alone" in cost
     assert "trained_outside" not in cost  # its passes are not known
-    page = results.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    page = write_report(results, tmp_path / "report.html").read_text(encoding="utf-8")
     for control in mine:
         assert f"<dt>{control.name}</dt><dd>{control.description}</dd>" in page
     assert '<th scope="row">nearest_task</th>' in page, "a main control is on the first screen"

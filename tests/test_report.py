@@ -22,16 +22,17 @@ import yaml
 from scipy import stats
 from typer.testing import CliRunner
 
-from dfa_tl import AlignmentConfig, load_task
+from dfa_tl import AlignmentConfig, analysis, load_task
 from dfa_tl.alignment.alignment import AlignmentChain
 from dfa_tl.cli import app
-from dfa_tl.models.patterns import attention_patterns
-from dfa_tl.report.claims import headline, regime_of
-from dfa_tl.report.drawings import Drawing, drawing, of_circuit, of_study
-from dfa_tl.report.further import with_further
-from dfa_tl.report.grid import grid
+from dfa_tl.models.attention import attention_patterns
+from dfa_tl.report import write_report
+from dfa_tl.report.figures import Drawing, drawing, of_circuit, of_study
+from dfa_tl.report.findings import headline, regime_of
+from dfa_tl.report.html_table import grid
+from dfa_tl.report.more_figures import with_further
+from dfa_tl.report.phrases import signed
 from dfa_tl.report.sections import Section, with_intervals
-from dfa_tl.report.words import signed
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.jobs import Failure
 from small_studies import HEADS, MARKUP, SMALL, TASKS
@@ -343,7 +344,7 @@ def test_tables_hold_the_study_s_numbers(study, html):
     body = re.search(r'<table id="table-overall".*?</table>', html, re.S)
     assert body
     cells = re.findall(r'<td[^>]*data-sort="(.*?)">(.*?)</td>', body[0])
-    table = study.overall().frame
+    table = analysis.overall(study).frame
     differences = [float(sort) for sort, text in cells if re.fullmatch(r"[+−]?\d\.\d\d", text)]
     assert set(table["difference"]) <= set(differences)
     for row in table.to_dict("records"):
@@ -352,7 +353,7 @@ def test_tables_hold_the_study_s_numbers(study, html):
 
 
 def test_averages_have_an_interval_over_tasks(study, html):
-    frame = study.leaderboard().frame
+    frame = analysis.leaderboard(study).frame
     wider = with_intervals(frame, study.config)
     assert list(wider.columns).index("average low") == list(wider.columns).index("average") + 1
     for row in wider.to_dict("records"):
@@ -363,7 +364,7 @@ def test_averages_have_an_interval_over_tasks(study, html):
         assert shown in html
     holes = frame.assign(**{TASKS[1]: float("nan")})
     assert with_intervals(holes, study.config)["average low"].isna().all()
-    assert "average low" not in study.leaderboard().frame
+    assert "average low" not in analysis.leaderboard(study).frame
 
 
 def test_settings_versions_and_how_to_reproduce(study, page):
@@ -461,8 +462,8 @@ def test_what_is_left_out_of_a_full_report_is_said(several):
 @pytest.mark.slow
 def test_a_report_stays_below_its_most_bytes(small_studies, report_files, tmp_path, monkeypatch):
     size = report_files["hostile"].stat().st_size
-    monkeypatch.setattr("dfa_tl.report.write.MOST_BYTES", size)
-    path = small_studies["hostile"].report(tmp_path / "report.html")
+    monkeypatch.setattr("dfa_tl.report.page.MOST_BYTES", size)
+    path = write_report(small_studies["hostile"], tmp_path / "report.html")
     assert path.stat().st_size < size
     text = Page(path.read_text(encoding="utf-8")).text
     assert "Left out, to keep this file below" in text
@@ -496,7 +497,7 @@ def test_a_study_with_nothing_measured(study, tmp_path):
     left = without(study, tmp_path / "empty", lambda kind, _: kind == "evaluate")
     failure = Failure("a, b", "align(x)", "Traceback\nRuntimeError: <b>lights out</b>")
     results = replace(left, failures=(failure,))
-    page = Page(results.report(tmp_path / "report.html").read_text(encoding="utf-8"))
+    page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
     missing = len(results.missing)
     assert 0 < missing < n_jobs
@@ -517,7 +518,7 @@ def test_a_study_of_which_parts_are_missing(study, tmp_path):
         return kind == "align" or (kind == "evaluate" and settings["task"] == TASKS[1])
 
     results = without(study, tmp_path / "part", is_lost)
-    page = Page(results.report(tmp_path / "report.html").read_text(encoding="utf-8"))
+    page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert f"This study is not complete: {len(results.missing)} of" in page.text
     assert "Mean of 1 task, carried over" in page.text
     assert "over the test pairs of one task" in page.text

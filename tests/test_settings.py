@@ -52,7 +52,7 @@ OF_A_STUDY = [
     ("seeds", "x", "seeds='x': must be a whole number from 0 to"),
     ("seeds", "true", "seeds=True: must be a whole number from 0 to"),
     ("seeds", "[0, -1]", "seeds=-1: must be a whole number from 0 to"),
-    ("worth_pairs", "[1.5]", "worth_pairs: expected whole numbers of at least 1"),
+    ("few_pairs_sizes", "[1.5]", "few_pairs_sizes: expected whole numbers of at least 1"),
     ("train_pairs", "true", "train_pairs=True: must be a whole number of at least 1"),
     ("train_pairs", "1e3", "train_pairs=1000.0: must be a whole number of at least 1"),
     ("resamples", "x", "resamples='x': must be a whole number of at least 1"),
@@ -202,8 +202,10 @@ def test_bad_values_in_python(settings, message):
 
 @pytest.mark.usefixtures("unchecked")
 def test_one_value_stands_for_a_list_of_one():
-    config = StudyConfig([PAIR], tasks="ioi", seeds=[3], worth_pairs=2, relations={"ioi": "mcqa"})
-    assert (config.tasks, config.seeds, config.worth_pairs) == (("ioi",), (3,), (2,))
+    config = StudyConfig(
+        [PAIR], tasks="ioi", seeds=[3], few_pairs_sizes=2, relations={"ioi": "mcqa"}
+    )
+    assert (config.tasks, config.seeds, config.few_pairs_sizes) == (("ioi",), (3,), (2,))
     assert config.relations == {"ioi": ("mcqa",)}
     assert PairSpec("a", "c", via="long-name").steps == (("a", "long-name"), ("long-name", "c"))
     assert StudyConfig([PAIR], seeds=range(3)).seeds == (0, 1, 2)
@@ -280,8 +282,8 @@ def test_a_method_of_your_own(register):
     with pytest.raises(ConfigError, match="methods: 'mine' is unknown"):
         StudyConfig((PAIR,), methods=("mine",))
     register(METHODS, MINE)
-    config = StudyConfig((PAIR,), methods=("mine",), worth_methods=("mine",))
-    assert config.methods == config.worth_methods == ("mine",)
+    config = StudyConfig((PAIR,), methods=("mine",), few_pairs_methods=("mine",))
+    assert config.methods == config.few_pairs_methods == ("mine",)
     assert MINE.cost(NodeSet(2, 2), 5).times(4) == {"forward": None, "backward": None}
 
 
@@ -290,7 +292,7 @@ def test_a_study_of_a_method_whose_passes_are_not_known(tmp_path, register):
     register(METHODS, MINE)
     config = StudyConfig(
         (PAIR,), tasks=("ioi", "mcqa"), methods=("mine",), regimes=("zero-shot",),
-        controls=("uniform_s",), worth_methods=(), train_pairs=2, test_pairs=2, grids=("mib",),
+        controls=("uniform_s",), few_pairs_methods=(), train_pairs=2, test_pairs=2, grids=("mib",),
         variants={"default": AlignmentConfig(epochs=1)}, resamples=40,
     )  # fmt: skip
     results = run_study(config, tmp_path, progress=False)

@@ -14,11 +14,8 @@ from scipy.integrate import trapezoid
 
 from dfa_tl import FaithfulnessCurve, NodeScores, NodeSet
 from dfa_tl.errors import ConfigError, DataError, NumericsError, ScoresError
-from dfa_tl.evaluation import statistics
-from dfa_tl.evaluation.recovery import recovery
-from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
-from dfa_tl.evaluation.spread import seed_spread
-from dfa_tl.evaluation.statistics import (
+from dfa_tl.evaluation import intervals as statistics
+from dfa_tl.evaluation.intervals import (
     Bootstrap,
     Interval,
     cmd_interval,
@@ -26,12 +23,15 @@ from dfa_tl.evaluation.statistics import (
     cpr_interval,
     mean_cpr_difference_interval,
 )
+from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.evaluation.structure import (
     layer_profile,
     profile_correlation,
     score_correlation,
     top_overlap,
 )
+from dfa_tl.evaluation.tests import cpr_difference_p_value, holm
 
 KS = (0.0, 0.25, 0.5, 1.0)
 SHAPE = (0.0, 0.4, 0.9, 1.0)  # f of the population

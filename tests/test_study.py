@@ -16,16 +16,24 @@ import torch
 import yaml
 from scipy import stats
 
-from dfa_tl import AlignmentConfig, NodeScores, PairDataset, evaluate, load_model, load_task
+from dfa_tl import (
+    AlignmentConfig,
+    NodeScores,
+    PairDataset,
+    analysis,
+    evaluate,
+    load_model,
+    load_task,
+)
 from dfa_tl.controls import CONTROLS
+from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.grids import MIB_KS
 from dfa_tl.passes import training_passes
-from dfa_tl.regimes import Regime
 from dfa_tl.seeds import seed_of
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import data as data_module
-from dfa_tl.study import work as work_module
+from dfa_tl.study import run_job as work_module
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.store import StorageError
@@ -39,15 +47,17 @@ SMALL = StudyConfig(
     train_pairs=8,
     test_pairs=6,
     draws=2,
-    worth_methods=("nap",),
-    worth_pairs=(1, 2, 4),
-    worth_draws=1,
+    few_pairs_methods=("nap",),
+    few_pairs_sizes=(1, 2, 4),
+    few_pairs_draws=1,
     variants={"default": AlignmentConfig(epochs=1)},
     grids=("mib",),
     resamples=100,
 )
 # For faults, where what is measured does not matter.
-TINY = replace(SMALL, regimes=("zero-shot",), controls=("random_W", "uniform_s"), worth_methods=())
+TINY = replace(
+    SMALL, regimes=("zero-shot",), controls=("random_W", "uniform_s"), few_pairs_methods=()
+)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,7 +78,7 @@ def tiny(tmp_path_factory) -> StudyResults:
 
 
 def texts(results: StudyResults, folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in results.write_tables(folder)}
+    return {path.name: path.read_bytes() for path in analysis.write_tables(results, folder)}
 
 
 def missing_jobs(config: StudyConfig, folder: Path) -> list[Job]:
@@ -130,10 +140,10 @@ def test_a_second_run_does_nothing(study, monkeypatch):
 
 
 def test_tables(study, tmp_path):
-    tables = study.tables()
+    tables = analysis.all_tables(study)
     assert set(tables) == set(
         "leaderboard ablations overall source_effect effect_by_way scaling cross_task sensitivity "
-        "structure worth".split()
+        "structure break_even".split()
     )
     leaderboard = tables["leaderboard"].frame
     means = study.frame()
@@ -171,7 +181,7 @@ def test_tables(study, tmp_path):
 @pytest.mark.slow
 def test_sd_is_over_seeds_of_the_average_over_tasks(tmp_path):
     results = run_study(replace(TINY, seeds=(0, 1)), tmp_path, progress=False)
-    table = results.leaderboard().frame.set_index("setting")
+    table = analysis.leaderboard(results).frame.set_index("setting")
     rows = results.frame()
     zero_shot = rows[rows["regime"] == "zero-shot"]
     by_hand = [zero_shot[zero_shot["seed"] == seed]["cpr"].mean() for seed in (0, 1)]
@@ -415,7 +425,7 @@ def test_one_name_stands_for_a_list_of_one(unchecked):
             "takes only ablation='counterfactual', not 'zero'",
         ),
         (
-            {"worth_methods": ("nap-ig-inputs",), "ablation": "mean"},
+            {"few_pairs_methods": ("nap-ig-inputs",), "ablation": "mean"},
             "takes only ablation='counterfactual', not 'mean'",
         ),
         ({"relations": {"ioi": "chess"}}, "unknown task 'chess'"),

@@ -22,7 +22,7 @@ from dfa_tl import Alignment, NodeScores, NodeSet, load_task
 from dfa_tl.attribution.attribute import METHODS
 from dfa_tl.cli import app
 from dfa_tl.models.ablation import Ablation
-from dfa_tl.study import work as work_module
+from dfa_tl.study import run_job as work_module
 from dfa_tl.tasks.metrics import METRICS
 from test_study import TASKS, TINY
 

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from dfa_tl import AlignmentConfig, FaithfulnessCurve, NodeScores
+from dfa_tl import AlignmentConfig, FaithfulnessCurve, NodeScores, analysis
+from dfa_tl.analysis.break_even import worth
+from dfa_tl.analysis.effects import effects, overall, unbounded_tasks
+from dfa_tl.analysis.tables import scaling
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.study import PairSpec, StudyResults, run_study
-from dfa_tl.study import measure as measure_module
-from dfa_tl.study.effects import effects, overall, unbounded_tasks
-from dfa_tl.study.tables import scaling
-from dfa_tl.study.worth import worth
+from dfa_tl.study import measurement as measure_module
 from test_study import PAIR, TASKS, TINY
 
 CONTROLS = ("random_W", "uniform_s", "scrambled_s", "target_only", "depth_mean", "untrained_W")
@@ -71,7 +71,7 @@ def cpr(results: StudyResults, **wanted: object) -> float:
 )
 def test_uniform_s_is_trained_on_what_the_regime_is_trained_on(study, regime, control, trained_on):
     """Else having seen the test task would be credited to the source."""
-    table = study.source_effect("uniform_s", regime).frame
+    table = analysis.source_effect(study, "uniform_s", regime).frame
     table = table[table["variant"] == "default"].set_index("task")
     for task, trained in trained_on.items():
         shared = {"test_task": task, "variant": "default", "train_tasks": trained}
@@ -81,15 +81,15 @@ def test_uniform_s_is_trained_on_what_the_regime_is_trained_on(study, regime, co
 
 
 def test_controls_of_zero_shot_are_compared_with_it_alone(study):
-    rows = study.overall("in-distribution").frame
+    rows = analysis.overall(study, "in-distribution").frame
     assert set(rows["against"]) == {"gold", *CONTROLS} - {"scrambled_s"}
-    assert "scrambled_s" in set(study.overall().frame["against"])
+    assert "scrambled_s" in set(analysis.overall(study).frame["against"])
     with pytest.raises(ConfigError, match="scrambled_s is a control of zero-shot"):
-        study.source_effect("scrambled_s", "in-distribution")
+        analysis.source_effect(study, "scrambled_s", "in-distribution")
 
 
 def test_no_settings_are_compared_with_the_controls_of_others(study):
-    rows = study.overall().frame
+    rows = analysis.overall(study).frame
     by_variant = {name: set(rows[rows["variant"] == name]["against"]) for name in VARIANTS}
     assert by_variant["other"] == by_variant["default"] - {"scrambled_s"}
     other = rows[(rows["variant"] == "other") & (rows["against"] == "uniform_s")].iloc[0]
@@ -103,7 +103,7 @@ def test_no_settings_are_compared_with_the_controls_of_others(study):
 
 def test_structure_before_and_after_training(study):
     """W as it starts has a row of its own, under each settings."""
-    table = study.structure().frame.set_index(["regime", "variant"])
+    table = analysis.structure(study).frame.set_index(["regime", "variant"])
     assert {("untrained_W", "default"), ("untrained_W", "other")} <= set(table.index)
     for name in ("pearson", "spearman", "overlap_0.2", "profile_pearson", "profile_spearman"):
         values = {
@@ -119,7 +119,7 @@ def test_structure_before_and_after_training(study):
 
 
 def test_differences_in_every_way_of_measuring(study):
-    table = study.effect_by_way().frame
+    table = analysis.effect_by_way(study).frame
     assert table["ranking"].tolist() == ["signed", "absolute"]
     rows = study.frame()
     for _, line in table.iterrows():
@@ -130,7 +130,7 @@ def test_differences_in_every_way_of_measuring(study):
 
 def test_effects_in_another_view(study):
     view = study.view._replace(ranking="absolute")
-    table = study.source_effect(view=view).frame.set_index(["variant", "task"])
+    table = analysis.source_effect(study, view=view).frame.set_index(["variant", "task"])
     rows = study.headline(view)
     rows = rows[(rows["test_task"] == TASKS[0]) & (rows["variant"] == "default")]
     means = rows.groupby("regime")["cpr"].mean()
@@ -139,10 +139,10 @@ def test_effects_in_another_view(study):
 
 
 def test_wall_time_is_split_as_costs_are(study):
-    times = study.wall_time()
+    times = analysis.wall_time(study)
     row = times[(times["regime"] == "zero-shot") & (times["variant"] == "default")]
     row = row[row["test_task"] == TASKS[0]].iloc[0]
-    by_job = study.timings().set_index("job")["seconds"]
+    by_job = analysis.timings(study).set_index("job")["seconds"]
     of_task = by_job[f"attribute(model=toy-small, task={TASKS[0]}, method=nap, seed=0)"]
     other = by_job[f"attribute(model=toy-small, task={TASKS[1]}, method=nap, seed=0)"]
     assert row["seconds_per_task"] == pytest.approx(of_task)
@@ -153,11 +153,17 @@ def test_wall_time_is_split_as_costs_are(study):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda study: study.source_effect("nonsense"), "unknown control 'nonsense': choose one"),
-        (lambda study: study.source_effect("gold", "zeroshot"), "unknown regime 'zeroshot'"),
-        (lambda study: study.overall("zeroshot"), "unknown regime 'zeroshot'"),
-        (lambda study: study.worth("zeroshot"), "unknown regime 'zeroshot'"),
-        (lambda study: study.effect_by_way("zeroshot"), "unknown regime 'zeroshot'"),
+        (
+            lambda study: analysis.source_effect(study, "nonsense"),
+            "unknown control 'nonsense': choose one",
+        ),
+        (
+            lambda study: analysis.source_effect(study, "gold", "zeroshot"),
+            "unknown regime 'zeroshot'",
+        ),
+        (lambda study: analysis.overall(study, "zeroshot"), "unknown regime 'zeroshot'"),
+        (lambda study: analysis.break_even(study, "zeroshot"), "unknown regime 'zeroshot'"),
+        (lambda study: analysis.effect_by_way(study, "zeroshot"), "unknown regime 'zeroshot'"),
     ],
 )
 def test_what_is_not_there_is_no_empty_table(study, ask, message):
@@ -207,7 +213,8 @@ class Handmade:
             pairs=(SimpleNamespace(name="a -> b"),), methods=("nap",), tasks=tasks, seeds=(0,),
             variants={"default": None}, default_variant="default",
             controls=("uniform_s",), level=level, resamples=1000,
-            worth_methods=("nap",), protocols=("nodes",), rankings=("signed",), grids=("linear",),
+            few_pairs_methods=("nap",), protocols=("nodes",), rankings=("signed",),
+            grids=("linear",),
             test_pairs=pairs,
         )  # fmt: skip
         rng, self.saved, self.rows = np.random.default_rng(0), {}, []

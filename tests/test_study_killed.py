@@ -25,9 +25,10 @@ import pytest
 import torch
 
 import study_killed
+from dfa_tl import analysis
 from dfa_tl.errors import FileFormatError
 from dfa_tl.study import StudyResults, run_study
-from dfa_tl.study import work as work_module
+from dfa_tl.study import run_job as work_module
 from dfa_tl.study.jobs import Job
 from dfa_tl.study.store import ASIDE, MANIFEST, StorageError, Store
 from study_killed import CONTENT, JOB, SERVER
@@ -69,7 +70,7 @@ def tables(results: StudyResults) -> dict[str, bytes]:
     assert again.missing == []
     folder = results.folder.with_name(f"{results.folder.name} tables")
     shutil.rmtree(folder, ignore_errors=True)
-    return {path.name: path.read_bytes() for path in again.write_tables(folder)}
+    return {path.name: path.read_bytes() for path in analysis.write_tables(again, folder)}
 
 
 def copied(results: StudyResults, folder: Path) -> StudyResults:

@@ -7,17 +7,18 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dfa_tl import AlignmentConfig
+from dfa_tl import AlignmentConfig, analysis
 from dfa_tl.errors import FileFormatError
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import store as store_module
-from dfa_tl.study.rows import checked_rows
+from dfa_tl.study.row_checks import checked_rows
 
 CONFIG = StudyConfig(
     pairs=(PairSpec("toy-small", "toy-large"),),
@@ -28,9 +29,9 @@ CONFIG = StudyConfig(
     train_pairs=4,
     test_pairs=4,
     draws=1,
-    worth_methods=("nap",),
-    worth_pairs=(2,),
-    worth_draws=1,
+    few_pairs_methods=("nap",),
+    few_pairs_sizes=(2,),
+    few_pairs_draws=1,
     variants={"default": AlignmentConfig(epochs=1)},
     protocols=("nodes", "mib"),
     grids=("mib",),
@@ -174,7 +175,7 @@ def test_tables_refuse_forged_rows(study, tmp_path):
     rows[0]["cpr"] = math.nan
     results = forged(study, "rows.json", json.dumps(rows).encode(), tmp_path / "copy")
     assert results.missing == []  # all checksums are in order
-    for read in (results.frame, results.leaderboard):
+    for read in (results.frame, partial(analysis.leaderboard, results)):
         with pytest.raises(FileFormatError, match="NaN is no JSON number"):
             read()
 

@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from dfa_tl.study.table import Table
+from dfa_tl.analysis.render import Table
 
 HOSTILE = r"C:\models\{x}~1^2_$5 & 50% #3 <b> a|b"
 # Every way in which a text may mean something else to LaTeX, and how it is written instead.

@@ -17,9 +17,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dfa_tl import load_task
 from dfa_tl.errors import DataError
-from dfa_tl.tasks.generate import SPLITS
 from dfa_tl.tasks.generators import BATTERY
 from dfa_tl.tasks.generators.arithmetic_english import WORDS
+from dfa_tl.tasks.generators.generate import SPLITS
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.registry import TASKS
 

@@ -7,9 +7,9 @@ import torch
 
 from dfa_tl import PairDataset, PromptPair, load_task
 from dfa_tl.errors import ConfigError, DataError
-from dfa_tl.tasks.generate import generate, split_of
+from dfa_tl.tasks.generators.generate import generate, split_of
+from dfa_tl.tasks.generators.vocabulary import HABITAT, WEATHER
 from dfa_tl.tasks.metrics import METRICS, kl
-from dfa_tl.tasks.vocabulary import HABITAT, WEATHER
 
 IOI = "When Mary and John went to the store , {} gave a drink to"
 GOOD = PromptPair(IOI.format("John"), IOI.format("Mary"), " Mary", " John")

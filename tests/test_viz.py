@@ -15,7 +15,7 @@ from scipy import stats
 import dfa_tl
 from dfa_tl import LINEAR_KS, MIB_KS, FaithfulnessCurve
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.statistics import Bootstrap
+from dfa_tl.evaluation.intervals import Bootstrap
 from dfa_tl.viz import faithfulness_curves, save_figure
 from dfa_tl.viz.export import ExportError
 from dfa_tl.viz.theme import COLORS, DIVERGING, SEQUENTIAL, circuit_style

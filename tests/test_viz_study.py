@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, run_study
+from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, analysis, run_study
+from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.statistics import Bootstrap, cpr_interval
-from dfa_tl.regimes import Regime
+from dfa_tl.evaluation.intervals import Bootstrap, cpr_interval
 from dfa_tl.viz import (
     controls_by_task,
     cost_frontier,
@@ -293,7 +293,7 @@ def test_a_real_study(tmp_path):
         pairs=(PairSpec("toy-small", "toy-small"),), tasks=tasks, methods=("nap",),
         regimes=("in-distribution", "zero-shot", "cross-task"),
         controls=("random_W", "uniform_s"), train_pairs=4, test_pairs=3, draws=1,
-        worth_methods=("nap",), worth_pairs=(1,), worth_draws=1,
+        few_pairs_methods=("nap",), few_pairs_sizes=(1,), few_pairs_draws=1,
         variants={"default": AlignmentConfig(epochs=1)}, resamples=60,
     )  # fmt: skip
     real = run_study(config, tmp_path, progress=False)
@@ -306,6 +306,6 @@ def test_a_real_study(tmp_path):
     assert float(np.trapezoid(traces[1].y, traces[1].x)) == pytest.approx(gold)
     mib = study_curves(real, grid="mib", bands=False)
     assert mib.data[0].x[0] == 0.001
-    scaling = real.scaling().frame.set_index("setting")["recovery"]
+    scaling = analysis.scaling(real).frame.set_index("setting")["recovery"]
     bars = [trace for trace in recovery_bars(real).data if trace.type == "bar"]
     assert {bar.name: bar.y[0] for bar in bars} == pytest.approx(scaling.to_dict())

@@ -20,17 +20,27 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dfa_tl import Alignment, AlignmentChain, NodeScores, NodeSet, controls, load_model, load_task
+from dfa_tl import (
+    Alignment,
+    AlignmentChain,
+    NodeScores,
+    NodeSet,
+    analysis,
+    controls,
+    load_model,
+    load_task,
+)
+from dfa_tl.analysis.render import Table, write_frame
 from dfa_tl.cli import app
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, FileWriteError
 from dfa_tl.io.atomic import destination, user_path, write_file
 from dfa_tl.io.output import output_file, output_folder
 from dfa_tl.io.strict_json import json_bytes, parse_json
 from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.report import write_report
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.store import Store
-from dfa_tl.study.table import Table, write_frame
-from dfa_tl.tasks.files import read_pairs
+from dfa_tl.tasks.sources.tables import read_pairs
 from dfa_tl.viz import save_figure
 from study_killed import JOB, save
 
@@ -334,9 +344,9 @@ def test_studies_live_in_the_home_folder(kind, home, small_studies):
     small_studies["small"].save(kind("~/study"))
     results = StudyResults.load(kind("~/study"))
     assert not results.missing
-    results.write_tables(kind("~/tables"))
+    analysis.write_tables(results, kind("~/tables"))
     assert (home / "tables" / "leaderboard.csv").is_file()
-    assert results.report(kind("~/r.html")) == home / "r.html"
+    assert write_report(results, kind("~/r.html")) == home / "r.html"
     Table(pd.DataFrame({"a": [1]})).write(kind("~/one") if kind is Path else Path("~/one"), "t")
     assert below(home / "one") == {"t.csv", "t.md", "t.tex"}
 

@@ -21,14 +21,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl import display
-from dfa_tl.alignment import stored
+from dfa_tl.alignment import serialization
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, FileFormatError
-from dfa_tl.formats import paper
-from dfa_tl.hub import OnHub
+from dfa_tl.io import paper
 from dfa_tl.io.atomic import MAX_BYTES
+from dfa_tl.io.hub import OnHub
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores, as_floats, check_nodes, check_scored
@@ -149,7 +149,7 @@ class Alignment(OnHub):
             FileFormatError: the provenance is not JSON-able.
             FileWriteError: the file cannot be written; what was there is as it was.
         """
-        save_tensors(path, "alignment", *stored.pack(self))
+        save_tensors(path, "alignment", *serialization.pack(vars(self)))
 
     @classmethod
     @checked_arguments
@@ -157,19 +157,19 @@ class Alignment(OnHub):
         """Read an alignment. Raises `FileFormatError` when the file does not hold a valid one."""
         tensors, metadata = load_tensors(path, "alignment")
         try:
-            return cls(**stored.unpack(tensors, metadata))
+            return cls(**serialization.unpack(tensors, metadata))
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} does not hold a valid alignment: {error}") from error
 
     @classmethod
     def from_paper(cls, path: str | Path) -> Alignment:
-        """Read an `alignment_matrix__*.pt` of the paper's code, see `dfa_tl.formats.paper`.
+        """Read an `alignment_matrix__*.pt` of the paper's code, see `dfa_tl.io.paper`.
 
         Raises:
             FileFormatError: the file does not hold such a matrix, or holds code.
         """
         try:
-            return cls(**stored.from_paper(paper.read_matrix(path)))
+            return cls(**serialization.from_paper(paper.read_matrix(path)))
         except ConfigError as error:
             raise FileFormatError(f"{path} holds settings that make no sense: {error}") from error
 
@@ -301,7 +301,9 @@ class AlignmentChain(OnHub):
             FileFormatError: a provenance is not JSON-able.
             FileWriteError: the file cannot be written; what was there is as it was.
         """
-        save_tensors(path, "alignment-chain", *stored.pack_all(self.steps))
+        save_tensors(
+            path, "alignment-chain", *serialization.pack_all([vars(step) for step in self.steps])
+        )
 
     @classmethod
     @checked_arguments
@@ -309,7 +311,7 @@ class AlignmentChain(OnHub):
         """Read a chain. Raises `FileFormatError` when the file does not hold a valid one."""
         tensors, metadata = load_tensors(path, "alignment-chain")
         try:
-            steps = stored.unpack_all(tensors, metadata)
+            steps = serialization.unpack_all(tensors, metadata)
             return cls(tuple(Alignment(**step) for step in steps))
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} does not hold a valid chain: {error}") from error

@@ -14,10 +14,10 @@ from dfa_tl.attribution.gradients import PairScores
 from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.ablation import AblatedValues
+from dfa_tl.models.batching import Halving
 from dfa_tl.models.diagnosis import where_not_finite
-from dfa_tl.models.halving import Halving
-from dfa_tl.models.solved import CleanLook
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.solved_tasks import CleanLook
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import PairBatch

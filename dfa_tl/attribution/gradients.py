@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dfa_tl.errors import ConfigError, HookError
 from dfa_tl.models.interventions import HookFunction, hooked
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.nodes import EMBED_SITE, NodeSet, head_site, mlp_site, node_sites
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, measured

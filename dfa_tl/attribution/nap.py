@@ -19,7 +19,7 @@ from torch import Tensor
 from dfa_tl.attribution.gradients import PairScores, contracted_gradients, pair_scores
 from dfa_tl.models.ablation import AblatedValues
 from dfa_tl.models.interventions import capture
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.nodes import EMBED_SITE, node_sites
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric

@@ -17,7 +17,7 @@ from dfa_tl.attribution.ig_activations import nap_ig_activations
 from dfa_tl.attribution.nap import nap, nap_at_corrupt
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.ablation import AblatedValues, Ablation, check_ablation
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.nodes import NodeSet
 from dfa_tl.passes import Passes
 from dfa_tl.registry import Registry

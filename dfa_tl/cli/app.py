@@ -23,7 +23,7 @@ from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from dfa_tl.alignment.config import AlignmentConfig
-    from dfa_tl.models.wrapper import NodeModel
+    from dfa_tl.models.node_model import NodeModel
     from dfa_tl.tasks.pairs import PairDataset
 
 EXIT_ERROR, EXIT_FAILED_JOBS, EXIT_INTERRUPTED = 1, 3, 130

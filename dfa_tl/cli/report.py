@@ -13,7 +13,7 @@ from dfa_tl.errors import DFAError
 from dfa_tl.io.output import output_file
 
 if TYPE_CHECKING:
-    from dfa_tl.models.patterns import AttentionPatterns
+    from dfa_tl.models.attention import AttentionPatterns
     from dfa_tl.study.results import StudyResults
 
 NODES = 12  # of each circuit, whose heads are shown
@@ -44,18 +44,19 @@ def report(
       dfa-tl report runs/llama --out llama.html --attention --device cuda
     """
     from dfa_tl.models.loading import BUNDLED
+    from dfa_tl.report import write_report
 
     file = output_file(out or folder, "report.html")
     results = dfa_tl.StudyResults.load(folder)
     pair = results.config.pairs[0]
     is_bundled = {pair.source, pair.target} <= set(BUNDLED)
     shown = _attention(results, device) if (is_bundled if attention is None else attention) else {}
-    typer.echo(results.report(file, attention=shown))
+    typer.echo(write_report(results, file, attention=shown))
 
 
 def _attention(results: StudyResults, device: str | None) -> dict[str, AttentionPatterns]:
     """What the best heads of the first task's circuit look at, in both models."""
-    from dfa_tl.report.claims import regime_of
+    from dfa_tl.report.findings import regime_of
 
     config = results.config
     pair, task, method, seed = config.pairs[0], config.tasks[0], config.methods[0], config.seeds[0]

@@ -51,7 +51,7 @@ def tasks() -> None:
       dfa-tl tasks
     """
     from dfa_tl.tasks import TASKS
-    from dfa_tl.tasks.mib import SOURCES
+    from dfa_tl.tasks.sources.mib import SOURCES
 
     for name in TASKS:
         pair = dfa_tl.load_task(name, n=1).pairs[0]
@@ -179,7 +179,7 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
-    from dfa_tl.evaluation.statistics import cpr_interval
+    from dfa_tl.evaluation.intervals import cpr_interval
     from dfa_tl.study.config import GRIDS
     from dfa_tl.tasks.metrics import METRICS
 

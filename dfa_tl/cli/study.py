@@ -46,7 +46,9 @@ def study(
     n_jobs = len({job.key for group in results.groups for job in group.jobs})
     typer.echo(f"{n_jobs - left} of {n_jobs} jobs done, {len(results.failures)} failed")
     if results.evaluations:
-        typer.echo(f"{len(results.write_tables(folder / 'tables'))} files in {folder / 'tables'}")
+        tables_folder = folder / "tables"
+        n_files = len(dfa_tl.analysis.write_tables(results, tables_folder))
+        typer.echo(f"{n_files} files in {tables_folder}")
     if results.failures:
         raise typer.Exit(EXIT_FAILED_JOBS)
 
@@ -114,9 +116,9 @@ def tables(
             f"{left} jobs of this study are not done; its tables are of the others", err=True
         )
     if show is None:
-        typer.echo(f"{len(results.write_tables(place))} files in {place}")
+        typer.echo(f"{len(dfa_tl.analysis.write_tables(results, place))} files in {place}")
         return
-    found = results.tables()
+    found = dfa_tl.analysis.all_tables(results)
     if show not in found:
         raise ConfigError(f"no table {show!r}: this study has {', '.join(found)}")
     typer.echo(found[show].to_markdown())

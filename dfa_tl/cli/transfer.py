@@ -78,7 +78,7 @@ def transfer(
       dfa-tl transfer --source llama3-1b --target llama3-3b --task ./greater_than \
         --train mib/ioi --train mib/mcqa --out out/greater_than
     """
-    from dfa_tl.evaluation.statistics import cpr_interval
+    from dfa_tl.evaluation.intervals import cpr_interval
     from dfa_tl.tasks import MIB_TASKS, TASKS
 
     folder = output_folder(out)

@@ -15,6 +15,7 @@ from typing import Any
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, PLAIN, Regime, Style
 from dfa_tl.controls.supervised import mean_gold, regression
 from dfa_tl.controls.trained import free_mask_settings, target_only
 from dfa_tl.controls.untrained import (
@@ -28,10 +29,9 @@ from dfa_tl.controls.untrained import (
     untrained_W,
 )
 from dfa_tl.errors import ConfigError
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.nodes import NodeSet
 from dfa_tl.passes import Passes, training_passes
-from dfa_tl.regimes import COMPARED, FEW_PAIRS, GOLD, PLAIN, Regime, Style
 from dfa_tl.registry import Registry
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.seeds import seed_of

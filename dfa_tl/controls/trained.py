@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
-from dfa_tl.alignment.align import SourceVector, by_task, train
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.parameters import FullWeights, LinearMap
+from dfa_tl.alignment.linear_map import FullWeights, LinearMap
+from dfa_tl.alignment.train import SourceVector, by_task, train
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_number
 from dfa_tl.tasks.pairs import PairDataset

@@ -10,7 +10,7 @@ from torch import Tensor
 from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.depth import depth_mean, depth_mean_paper
-from dfa_tl.alignment.parameters import initial_map, normal
+from dfa_tl.alignment.linear_map import initial_map, normal
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores

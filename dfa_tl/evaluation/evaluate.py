@@ -31,10 +31,10 @@ from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.grids import MIB_KS, check_grid
 from dfa_tl.models.ablation import AblatedValues, check_ablation
+from dfa_tl.models.batching import Halving
 from dfa_tl.models.diagnosis import where_not_finite
-from dfa_tl.models.halving import Halving
 from dfa_tl.models.interventions import capture, interpolate, site_weights
-from dfa_tl.models.wrapper import NodeModel, Resume, residual_site
+from dfa_tl.models.node_model import NodeModel, Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.batches import PairBatch
@@ -174,7 +174,7 @@ def evaluate_many(
                 logger.warning(
                     "%s on %r is lower on clean prompts than %s: %s cannot do the task, or the "
                     "answers are swapped, and faithfulness rewards what supports the wrong answer. "
-                    "See PairDataset.report",
+                    "See report_pairs",
                     getattr(function, "__name__", "the metric"),
                     data.name,
                     where,

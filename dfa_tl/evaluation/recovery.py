@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.evaluation.statistics import Interval
+from dfa_tl.evaluation.intervals import Interval
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from dfa_tl.errors import NumericsError
-from dfa_tl.evaluation.statistics import Interval, check_level
+from dfa_tl.evaluation.intervals import Interval, check_level
 
 
 @dataclass(frozen=True)

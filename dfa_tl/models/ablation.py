@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.errors import ConfigError
-from dfa_tl.models.halving import Halving
+from dfa_tl.models.batching import Halving
 from dfa_tl.models.interventions import capture
-from dfa_tl.models.wrapper import NodeModel
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.nodes import EMBED_SITE, node_sites
 from dfa_tl.tasks.batches import PairBatch, TokenPairs
 

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl.errors import HookError
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.state import remove_hook
-from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.nodes import NodeSet, head_site, mlp_site
 
 HookFunction = Callable[[Tensor], Tensor | None]

@@ -20,14 +20,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
 from dfa_tl.io.atomic import user_path
-from dfa_tl.model_names import NOT_LOADED, SHORT_NAMES
+from dfa_tl.io.model_names import NOT_LOADED, SHORT_NAMES
 from dfa_tl.models.folder import check_folder
 from dfa_tl.models.hub import first_line, hub_folder
+from dfa_tl.models.hugging_face import check_logits, plain_model
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.placement import DeviceMap, Placement
-from dfa_tl.models.plain import check_logits, plain_model
 from dfa_tl.models.tokenizer import saved_tokenizer
 from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
-from dfa_tl.models.wrapper import NodeModel
 from dfa_tl.settings import check_switch
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -57,7 +57,7 @@ def load_model(
 
     Args:
         model: `toy-small` or `toy-large` (bundled, no network); a short name of
-            `dfa_tl.model_names`, such as `llama3-1b`; a hub name, such as
+            `dfa_tl.io.model_names`, such as `llama3-1b`; a hub name, such as
             `meta-llama/Llama-3.2-1B`; a folder with a Hugging Face model and its tokenizer; or a
             live `HookedTransformer` / `TransformerBridge`, which is wrapped as it is.
         device: Where to load it (default: a GPU when there is one, else the CPU).

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from dfa_tl.report.words import signed
-
-if TYPE_CHECKING:
-    from dfa_tl.study.config import StudyConfig
+from dfa_tl.report.phrases import signed
+from dfa_tl.study.config import StudyConfig
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.report.contrasts import Contrast, contrasts
-from dfa_tl.report.words import counted, listed, signed
-
-if TYPE_CHECKING:
-    from dfa_tl.study.config import StudyConfig
-    from dfa_tl.study.results import StudyResults
+from dfa_tl.report.phrases import counted, listed, signed
+from dfa_tl.study.config import StudyConfig
+from dfa_tl.study.results import StudyResults
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def limits(
     Args:
         results: The study.
         found: Regime minus gold and controls, for the first pair, method and settings.
-        tables: As `headline` of `dfa_tl.report.claims` takes them.
+        tables: As `headline` of `dfa_tl.report.findings` takes them.
         ways: Rows of `effect_by_way` of the first pair and method, the headline's first.
     """
     config = results.config

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
 from dfa_tl.evaluation.spread import seed_spread
-from dfa_tl.regimes import GOLD, Regime
-from dfa_tl.report.claims import REGIMES, Headline
-from dfa_tl.report.drawings import Drawing, NotDrawn, of_all, of_circuit, of_study
-from dfa_tl.report.grid import Grid, constant, facts, grid
-from dfa_tl.report.words import arrow
+from dfa_tl.models.attention import AttentionPatterns
+from dfa_tl.report.figures import Drawing, NotDrawn, of_all, of_circuit, of_study
+from dfa_tl.report.findings import REGIMES, Headline
+from dfa_tl.report.html_table import Grid, constant, facts, grid
+from dfa_tl.report.phrases import arrow
+from dfa_tl.study.config import StudyConfig
+from dfa_tl.study.results import StudyResults
 from dfa_tl.tasks.registry import load_task
 from dfa_tl.viz.attention import AttentionView, attention_view, token_view
-
-if TYPE_CHECKING:
-    from dfa_tl.models.patterns import AttentionPatterns
-    from dfa_tl.study.config import StudyConfig
-    from dfa_tl.study.results import StudyResults
 
 EXAMPLE = ("clean prompt", "answer", "corrupt prompt", "wrong answer")
 SAID_ONCE = ("pair", "method", "direct method")
@@ -41,8 +39,8 @@ NOTES: Mapping[str, str] = {
     "the tasks' differences, which is what bears on a further task. Better: tasks above zero.",
     "scaling": "Recovery is CPR over gold CPR, above floor both less random W's. Where gold is "
     "close to random W the second is unstable, and left out where it has no meaning.",
-    "worth": "CPR of gold circuits attributed on so many target pairs, and the fewest that reach "
-    "the regime's CPR; none (–) where no number tried does.",
+    "break_even": "CPR of gold circuits attributed on so many target pairs, and the fewest that "
+    "reach the regime's CPR; none (–) where no number tried does.",
     "sensitivity": "Mean CPR over tasks; a column is protocol, ranking, metric and grid.",
     "structure": "Correlation and overlap of the scores with gold's, and correlation of the mean "
     "score by depth with the source's; mean over tasks and seeds.",
@@ -182,7 +180,7 @@ def _measured(
         "A transfer is worth its training where direct attribution on the target would need more "
         "pairs, or more passes, to do as well.",
         drawings("cost"),
-        grids=grids("worth"),
+        grids=grids("break_even"),
     )
     yield Section(
         "circuit",

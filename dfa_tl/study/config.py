@@ -1,8 +1,8 @@
 """`StudyConfig`: what a study compares. Frozen, checked when built, the same in YAML and Python.
 
 A regime is what W is trained on before it carries over the circuit of a test task; see
-`dfa_tl.regimes`. Near-distribution takes the related tasks of `relations` and leaves out a task
-that has none; cross-task is the whole matrix, of which in-distribution is the diagonal.
+`dfa_tl.controls.regimes`. Near-distribution takes the related tasks of `relations` and leaves out a
+task that has none; cross-task is the whole matrix, of which in-distribution is the diagonal.
 
 A seed draws the train pairs, the initialisation and batch order of W and every control. Test pairs
 are the same for all seeds (`test_seed`), so circuits of different seeds can be paired.
@@ -23,13 +23,13 @@ from typing import Any, Literal, get_args
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.attribution.registry import METHODS
+from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
-from dfa_tl.evaluation.statistics import Bootstrap
+from dfa_tl.evaluation.intervals import Bootstrap
 from dfa_tl.models.ablation import Ablation
-from dfa_tl.regimes import Regime
 from dfa_tl.settings import (
     check_choice,
     check_names,
@@ -54,13 +54,13 @@ CHOICES: dict[str, Collection[str]] = {
     "methods": METHODS,
     "regimes": tuple(map(str, Regime)),
     "controls": CONTROLS,
-    "worth_methods": METHODS,
+    "few_pairs_methods": METHODS,
     "protocols": ("nodes", "mib"),
     "rankings": ("signed", "absolute"),
     "grids": GRIDS,
     "metrics": METRICS,
 }
-_MAY_BE_EMPTY = ("controls", "worth_methods")
+_MAY_BE_EMPTY = ("controls", "few_pairs_methods")
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class StudyConfig:
         test_split: `test`, or `validation` to choose settings.
         test_seed: Which sample of the test split.
         draws: Draws per seed of each random control; one row each.
-        worth_methods: Methods of the gold circuits from few pairs.
-        worth_pairs: Their sizes; those below `attribution_pairs` are used.
-        worth_draws: Their draws per seed, each a nested sequence of pairs.
+        few_pairs_methods: Methods of the gold circuits from few pairs.
+        few_pairs_sizes: Their sizes; those below `attribution_pairs` are used.
+        few_pairs_draws: Their draws per seed, each a nested sequence of pairs.
         variants: Settings of `align` by name. The first is the headline's, with all regimes and
             controls; the others add rows for in-distribution and zero-shot.
         protocols, rankings, grids, metrics: Views; the first of each is the headline's.
@@ -157,9 +157,9 @@ class StudyConfig:
     test_split: str = "test"
     test_seed: int = 0
     draws: int = 3
-    worth_methods: tuple[str, ...] = ("nap", "nap-ig-inputs")
-    worth_pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    worth_draws: int = 3
+    few_pairs_methods: tuple[str, ...] = ("nap", "nap-ig-inputs")
+    few_pairs_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    few_pairs_draws: int = 3
     variants: Mapping[str, AlignmentConfig] = field(
         default_factory=lambda: {"default": AlignmentConfig()}
     )
@@ -188,9 +188,9 @@ class StudyConfig:
             object.__setattr__(self, name, chosen)
         object.__setattr__(self, "regimes", tuple(map(str, self.regimes)))
         object.__setattr__(self, "seeds", seeds("seeds", self.seeds))
-        sizes = whole_numbers("worth_pairs", self.worth_pairs, may_be_empty=True)
-        object.__setattr__(self, "worth_pairs", sizes)
-        for name in ("test_pairs draws worth_draws ig_steps batch_size resamples").split():
+        sizes = whole_numbers("few_pairs_sizes", self.few_pairs_sizes, may_be_empty=True)
+        object.__setattr__(self, "few_pairs_sizes", sizes)
+        for name in ("test_pairs draws few_pairs_draws ig_steps batch_size resamples").split():
             check_whole(name, getattr(self, name), 1)
         self._check_pairs()
         check_seed("test_seed", self.test_seed)
@@ -202,7 +202,7 @@ class StudyConfig:
         check_switch("prepend_bos", self.prepend_bos)
         if self.device is not None and not isinstance(self.device, str):
             raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")
-        for method in (*self.methods, *self.worth_methods):
+        for method in (*self.methods, *self.few_pairs_methods):
             METHODS[method].check_ablation(self.ablation)
         Bootstrap(self.level, self.resamples)  # it refuses too few resamples for the level
         self._check_variants()
@@ -333,7 +333,7 @@ def _read(name: str, given: Any) -> Any:
         return {str(variant): _alignment(variant, settings) for variant, settings in given.items()}
     if name == "relations" and isinstance(given, Mapping):
         return {task: listed(others) for task, others in given.items()}
-    if name in ("tasks", *CHOICES, "seeds", "worth_pairs"):
+    if name in ("tasks", *CHOICES, "seeds", "few_pairs_sizes"):
         return listed(given)
     return given
 

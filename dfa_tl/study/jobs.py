@@ -8,7 +8,7 @@
 
     key = sha256 of canonical JSON {format, code, kind, settings, keys of what it needs}
 
-A changed setting, model or code (`dfa_tl.study.code`) gives another key, here and in everything
+A changed setting, model or code (`dfa_tl.study.versions`) gives another key, here and in everything
 that needs it; what does not change a result (batch sizes of the machine, the device) is left out of
 `settings`.
 """

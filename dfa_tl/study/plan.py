@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, Control, Need
-from dfa_tl.regimes import FEW_PAIRS, GOLD, Regime
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.circuits import Circuit
 from dfa_tl.study.config import StudyConfig
@@ -44,7 +44,7 @@ def plan(
         data_hashes: Of each split of each task that is not generated.
         code: What identifies the code.
     """
-    methods = dict.fromkeys((*config.methods, *config.worth_methods))
+    methods = dict.fromkeys((*config.methods, *config.few_pairs_methods))
     groups = (
         _Planner(JobMaker(config, pair, method, seed, model_hashes, data_hashes, code)).group()
         for pair in config.pairs
@@ -86,7 +86,7 @@ class _Planner:
             for name in config.controls:
                 if CONTROLS[name].depends_on_method == (method != "none"):
                     yield from self._control(CONTROLS[name], task)
-        if method in config.worth_methods:
+        if method in config.few_pairs_methods:
             yield from self._few_pairs(task)
 
     def _regimes(self, task: str) -> Iterator[Circuit]:
@@ -173,8 +173,8 @@ class _Planner:
 
     def _few_pairs(self, task: str) -> Iterator[Circuit]:
         config = self.config
-        for draw in range(config.worth_draws):
-            for size in config.worth_pairs:
+        for draw in range(config.few_pairs_draws):
+            for size in config.few_pairs_sizes:
                 if size < config.n_attribution_pairs:
                     needs = {"made": self.jobs.few_pairs(task, draw, size)}
                     yield Circuit(FEW_PAIRS, needs, (task,), draw=draw, pairs=size)

@@ -20,31 +20,25 @@ import pandas as pd
 from dfa_tl import display
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.controls.registry import NO_SOURCE
+from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.hub import OnHub
 from dfa_tl.io.atomic import user_path
-from dfa_tl.models.patterns import AttentionPatterns
+from dfa_tl.io.hub import OnHub
 from dfa_tl.nodes import NodeSet
-from dfa_tl.regimes import Regime
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice
-from dfa_tl.study import tables, timing
 from dfa_tl.study.circuits import Circuit, EvaluateJob, made
-from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import GRIDS, StudyConfig
-from dfa_tl.study.copied import copy_study
+from dfa_tl.study.copying import copy_study
 from dfa_tl.study.description import read_description
-from dfa_tl.study.effects import effect_by_way, effects, overall, unbounded_tasks
 from dfa_tl.study.jobs import Failure, Group, Job
-from dfa_tl.study.measure import KEYS, View, cut, headline, load_curves
+from dfa_tl.study.measurement import KEYS, View, cut, headline, load_curves
 from dfa_tl.study.plan import plan
-from dfa_tl.study.rows import checked_rows
+from dfa_tl.study.row_checks import checked_rows
+from dfa_tl.study.run_job import load
 from dfa_tl.study.store import Store
-from dfa_tl.study.table import Table, write_frame
-from dfa_tl.study.work import load
-from dfa_tl.study.worth import worth
+from dfa_tl.study.versions import code_identity
 
 STUDY_FILE = "study.json"
 
@@ -94,7 +88,9 @@ class StudyResults(OnHub):
         title = display.shortened(f"StudyResults {self.folder}")
         if not self.evaluations:
             return display.block(title, self._facts, display.line("no measured circuits yet"))
-        return display.block(title, self._facts, self.leaderboard()._repr_html_())
+        means = self.headline().groupby(["pair", "method", "regime"], sort=False)[["cpr", "cmd"]]
+        table = means.mean().reset_index().round(3)
+        return display.block(title, self._facts, display.table(table))
 
     @classmethod
     @checked_arguments
@@ -119,14 +115,15 @@ class StudyResults(OnHub):
 
     @checked_arguments
     def save(self, path: str | Path) -> None:
-        """Copy the study to a new or empty folder: settings, valid results, and their tables.
+        """Copy the study to a new or empty folder: settings, valid results, and `tables/`.
+
+        `dfa_tl.analysis.write_tables(results, results.folder / "tables")` makes the tables.
 
         Raises:
             FileWriteError: the folder is not empty or cannot be written.
         """
         jobs = {job.key: job for group in self.groups for job in group.jobs}
-        write = self.write_tables if self.evaluations else None
-        copy_study(self._store, STUDY_FILE, jobs.values(), write, path)
+        copy_study(self._store, STUDY_FILE, jobs.values(), path)
 
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         return (
@@ -196,14 +193,6 @@ class StudyResults(OnHub):
     def manifest(self, job: Job) -> dict[str, Any] | None:
         """What is on record of a job: `seconds`, passes, checksums; None where it is not done."""
         return self._store.manifest(job)
-
-    def timings(self) -> pd.DataFrame:
-        """Wall time of each job: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
-        return timing.timings(self)
-
-    def wall_time(self) -> pd.DataFrame:
-        """Wall time of each circuit: what is paid once per pair of models, and per new task."""
-        return timing.wall_time(self)
 
     def _job(self, pair: str, task: str, method: str, seed: int) -> EvaluateJob:
         wanted = {"pair": pair, "task": task, "method": method, "seed": seed}
@@ -294,100 +283,3 @@ class StudyResults(OnHub):
             if need.settings.get("model", job.settings["target"]) == job.settings["target"]:
                 return found.nodes
         raise ConfigError(f"{job} has no circuits of the target")
-
-    def leaderboard(self) -> Table:
-        """The paper's Table 1: CPR by method, regime and task, mean over seeds."""
-        return tables.leaderboard(self)
-
-    def ablations(self) -> Table:
-        """The paper's Table 2: controls next to zero-shot, mean over seeds and draws."""
-        return tables.ablations(self)
-
-    def scaling(self) -> Table:
-        """Recovery of gold CPR by pair of models and method."""
-        return tables.scaling(self)
-
-    def cross_task(self) -> Table:
-        """CPR of W trained on one task (rows) and tested on each."""
-        return tables.cross_task(self)
-
-    def sensitivity(self) -> Table:
-        """Mean CPR over tasks in every view and on every grid."""
-        return tables.sensitivity(self)
-
-    def structure(self) -> Table:
-        """Structure kept by each circuit, mean over tasks and seeds."""
-        return tables.structure(self)
-
-    @checked_arguments
-    def source_effect(
-        self,
-        against: str = NO_SOURCE.name,
-        regime: str = Regime.ZERO_SHOT,
-        *,
-        view: View | None = None,
-    ) -> Table:
-        """What the source accounts for: CPR of a regime minus a control's, per task.
-
-        Args:
-            against: The control, or `gold`; `uniform_s` is the one trained on the regime's tasks.
-            regime: The regime.
-            view: Protocol, ranking and metric; the headline's by default.
-
-        Raises:
-            ConfigError: an unknown regime or control, or a control of another regime.
-        """
-        return effects(self, against, regime, view)
-
-    @checked_arguments
-    def overall(self, regime: str = Regime.ZERO_SHOT, *, view: View | None = None) -> Table:
-        """A regime minus gold and minus every control, averaged over tasks."""
-        return overall(self, regime, view)
-
-    @checked_arguments
-    def effect_by_way(self, regime: str = Regime.ZERO_SHOT) -> Table:
-        """A regime minus uniform s under every protocol, ranking, metric and grid."""
-        return effect_by_way(self, regime)
-
-    @checked_arguments
-    def unbounded_tasks(self, pair: str) -> set[str]:
-        """Tasks whose clean and corrupt metric cannot be told apart on their test pairs."""
-        return unbounded_tasks(self, pair)
-
-    @checked_arguments
-    def worth(self, regime: str = Regime.ZERO_SHOT) -> Table:
-        """How many target pairs direct attribution needs to reach a regime's CPR."""
-        return worth(self, regime)
-
-    def tables(self) -> dict[str, Table]:
-        """Every table that this study has rows for, by name."""
-        found = {}
-        for name in (
-            "leaderboard ablations overall source_effect effect_by_way scaling cross_task "
-            "sensitivity structure worth"
-        ).split():
-            table = getattr(self, name)()
-            if len(table.frame):
-                found[name] = table
-        return found
-
-    @checked_arguments
-    def write_tables(self, folder: str | Path) -> list[Path]:
-        """Write every table as .csv, .md and .tex, and the tidy table as `results.csv`."""
-        out = user_path(folder)
-        written = [path for name, table in self.tables().items() for path in table.write(out, name)]
-        return [*written, write_frame(self.frame(), out / "results.csv")]
-
-    @checked_arguments
-    def report(
-        self, path: str | Path, *, attention: Mapping[str, AttentionPatterns] | None = None
-    ) -> Path:
-        """Write the study as one HTML file that needs no network.
-
-        Args:
-            path: The file.
-            attention: Attention patterns to show, by title; see `dfa_tl.models.patterns`.
-        """
-        from dfa_tl.report import write_report  # plotly takes its time to import
-
-        return write_report(self, path, attention or {})

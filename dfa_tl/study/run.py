@@ -37,15 +37,15 @@ from tqdm.auto import tqdm
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.io.atomic import user_path, write_file
 from dfa_tl.io.strict_json import json_bytes
-from dfa_tl.study.code import code_identity
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.data import data_hashes
 from dfa_tl.study.jobs import FORMAT, Failure, Group
 from dfa_tl.study.models import model_hashes
 from dfa_tl.study.plan import plan
 from dfa_tl.study.results import STUDY_FILE, StudyResults
+from dfa_tl.study.run_job import do
 from dfa_tl.study.store import StorageError, Store, reason
-from dfa_tl.study.work import do
+from dfa_tl.study.versions import code_identity
 
 logger = logging.getLogger(__name__)
 
@@ -124,13 +124,13 @@ def run_study(
         ...     controls=("uniform_s",),
         ...     train_pairs=4,
         ...     test_pairs=4,
-        ...     worth_methods=(),
+        ...     few_pairs_methods=(),
         ...     grids=("mib",),
         ...     variants={"default": AlignmentConfig(epochs=1)},
         ...     resamples=100,
         ... )
         >>> results = run_study(config, "study", progress=False)
-        >>> list(results.leaderboard().frame["setting"])
+        >>> list(analysis.leaderboard(results).frame["setting"])
         ['Gold', 'DFA (zero-shot)']
     """
     folder = user_path(out_dir)

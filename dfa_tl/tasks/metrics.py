@@ -26,6 +26,9 @@ from dfa_tl.tasks.batches import PairBatch
 
 Metric = Callable[[Float[Tensor, "batch vocab"], PairBatch], Float[Tensor, " batch"]]
 
+NEAR_CHANCE = 0.6
+"""An accuracy, of two answers, up to which a model is said not to do the task."""
+
 
 def measured(
     metric: Metric, last_logits: Float[Tensor, "batch vocab"], batch: PairBatch

@@ -8,20 +8,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args, overload
+from typing import Any, Literal, SupportsIndex, get_args, overload
 
 import numpy as np
 import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from dfa_tl.arguments import checked_arguments, got
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.settings import check_switch, whole_number
 from dfa_tl.tasks.batches import TokenPairs, padded, whole_numbers_of
-from dfa_tl.tasks.eap_ig import EapIgBatch, pairs_of_batches
 from dfa_tl.tasks.prompt_pair import PromptPair, token_id
+from dfa_tl.tasks.sources.eap_ig import EapIgBatch, pairs_of_batches
 from dfa_tl.tasks.tokenization import (
     AnswerRule,
     Dropped,
@@ -30,9 +30,6 @@ from dfa_tl.tasks.tokenization import (
     Tokenizer,
     sort_pairs,
 )
-
-if TYPE_CHECKING:
-    from dfa_tl.tasks.report import PairsReport, Runner
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +121,7 @@ class PairDataset:
     @classmethod
     @checked_arguments
     def from_eap_ig(cls, batches: Iterable[Sequence[Any]], name: str = "pairs") -> PairDataset:
-        """Pairs from an EAP-IG dataloader; see `dfa_tl.tasks.eap_ig`.
+        """Pairs from an EAP-IG dataloader; see `dfa_tl.tasks.sources.eap_ig`.
 
         Prompts begin with a BOS, as EAP-IG's always do (`prepend_bos=True`).
 
@@ -235,22 +232,6 @@ class PairDataset:
             self.tokens.check_fits(tokenizer.vocabulary_size, tokenizer.context_length)
             return self.tokens
         return padded(list(self._usable(tokenizer).usable.values()), self.name)
-
-    @checked_arguments(skip=("model",))
-    def report(self, model: Runner, *, batch_size: int = 16) -> PairsReport:
-        """What the pairs look like to a model, and whether it can do the task.
-
-        Args:
-            model: Runs the clean and the corrupt prompts; it is as it was afterwards.
-            batch_size: Pairs per run.
-        """
-        from dfa_tl.tasks.report import Runner, report  # it works on this class
-
-        if not isinstance(model, Runner):
-            raise ConfigError(
-                f"PairDataset.report(model=...): expected a NodeModel, got {got(model)}"
-            )
-        return report(self, model, batch_size)
 
     @checked_arguments
     def sorted_for(self, tokenizer: Tokenizer) -> Sorted:

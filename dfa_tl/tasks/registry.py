@@ -11,12 +11,11 @@ from pathlib import Path
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.registry import Registry
-from dfa_tl.tasks import arc, arithmetic, ioi, mcqa
-from dfa_tl.tasks.folder import is_folder, load_folder
-from dfa_tl.tasks.generate import Draw, generate
-from dfa_tl.tasks.generators import BATTERY
-from dfa_tl.tasks.mib import SOURCES, load_mib
+from dfa_tl.tasks.generators import BATTERY, arc, arithmetic, ioi, mcqa
+from dfa_tl.tasks.generators.generate import Draw, generate
 from dfa_tl.tasks.pairs import PairDataset
+from dfa_tl.tasks.sources.folder import is_folder, load_folder
+from dfa_tl.tasks.sources.mib import SOURCES, load_mib
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,7 @@ class Task:
     Attributes:
         name: What `load_task` calls it.
         family: Tasks of a family share their mechanism.
-        draw: Draws one pair; see `dfa_tl.tasks.generate`.
+        draw: Draws one pair; see `dfa_tl.tasks.generators.generate`.
         description: What the prompt asks.
         reference: Where the literature has it from.
         related: The tasks that near-distribution trains on for it.
@@ -143,10 +142,10 @@ def load_task(
     Args:
         name: `ioi`, `mcqa`, `arithmetic_addition`, `arithmetic_subtraction`, `arc_easy` or
             `arc_challenge`, generated from the words that the bundled models know; or one of these
-            after `mib/`: the benchmark's data, see `dfa_tl.tasks.mib`; or a task in natural English
-            of `dfa_tl.tasks.generators`, of which a model takes the pairs that its tokenizer leaves
-            usable; or the path, with a slash, of a folder with `train.csv` and `test.csv`, see
-            `dfa_tl.tasks.folder`.
+            after `mib/`: the benchmark's data, see `dfa_tl.tasks.sources.mib`; or a task in natural
+            English of `dfa_tl.tasks.generators`, of which a model takes the pairs that its
+            tokenizer leaves usable; or the path, with a slash, of a folder with `train.csv` and
+            `test.csv`, see `dfa_tl.tasks.sources.folder`.
         split: `train`, `validation` or `test`; no generated problem is in two of them, and no
             pair of a folder in `train` and another.
         n: How many pairs. By default 100 of a generated task, and all of another's split: there,

@@ -3,7 +3,7 @@
 from dfa_tl.viz.alignment_map import alignment_map
 from dfa_tl.viz.attention import AttentionView, attention_view, token_view
 from dfa_tl.viz.circuit_graph import circuit_graph
-from dfa_tl.viz.controls import controls_by_task
+from dfa_tl.viz.controls_by_task import controls_by_task
 from dfa_tl.viz.cost import cost_frontier
 from dfa_tl.viz.cross_task import cross_task_heatmap
 from dfa_tl.viz.curves import faithfulness_curves

@@ -18,7 +18,7 @@ from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.raster import data_uri
+from dfa_tl.viz.matrix_image import data_uri
 from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, SEQUENTIAL, finished, quiet
 from dfa_tl.viz.transfer_flow import contributions
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import circuitsvis
 from jaxtyping import Float
@@ -21,10 +21,8 @@ from torch import Tensor
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
+from dfa_tl.models.attention import AttentionPatterns
 from dfa_tl.viz.theme import COLORS
-
-if TYPE_CHECKING:
-    from dfa_tl.models.patterns import AttentionPatterns
 
 HERE = Path(__file__).parent
 SCRIPT = Path(circuitsvis.__file__).parent / "dist" / "cdn" / "iife.js"
@@ -63,7 +61,7 @@ def attention_view(patterns: AttentionPatterns, *, title: str = "") -> Attention
     """Every head's pattern, clean above corrupt: small ones to choose from, the chosen one large.
 
     Args:
-        patterns: Of `dfa_tl.models.patterns.attention_patterns`.
+        patterns: Of `dfa_tl.models.attention.attention_patterns`.
         title: Of the view; by default the model's name.
     """
     stages = [
@@ -96,7 +94,7 @@ def token_view(
     """The prompt once per head, each token coloured by the attention that one position pays it.
 
     Args:
-        patterns: Of `dfa_tl.models.patterns.attention_patterns`.
+        patterns: Of `dfa_tl.models.attention.attention_patterns`.
         position: The position that looks; the last one by default.
         title: Of the view; by default the model's name and the position.
 

@@ -15,7 +15,9 @@ from dfa_tl.errors import ConfigError, ScoresError
 from dfa_tl.evaluation.circuits import circuits_of
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.scores import NodeScores, check_nodes
-from dfa_tl.viz.side_by_side import (
+from dfa_tl.viz.theme import finished
+from dfa_tl.viz.transfer_flow import contributions
+from dfa_tl.viz.two_models import (
     Side,
     every_node,
     kept_nodes,
@@ -23,8 +25,6 @@ from dfa_tl.viz.side_by_side import (
     sides,
     strongest,
 )
-from dfa_tl.viz.theme import finished
-from dfa_tl.viz.transfer_flow import contributions
 
 KS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 

@@ -15,10 +15,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dfa_tl.arguments import checked_arguments
-from dfa_tl.errors import ConfigError
-from dfa_tl.regimes import COMPARED, FEW_PAIRS, GOLD
-from dfa_tl.viz.results import (
+from dfa_tl.analysis.select import (
     Results,
     circuit_rows,
     main_rows,
@@ -27,6 +24,9 @@ from dfa_tl.viz.results import (
     pairs_of,
     some,
 )
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD
+from dfa_tl.errors import ConfigError
 from dfa_tl.viz.theme import INK, QUIET, Style, circuit_label, circuit_style, finished
 
 COLUMNS = 3
@@ -138,7 +138,7 @@ def _points(results: Results, rows: Any, pair: str, method: str, task: str) -> l
 
 def _gold(config: Any, method: str) -> dict[str, str]:
     """Methods of direct attribution by the name of their series."""
-    methods = dict.fromkeys((*config.worth_methods, method))
+    methods = dict.fromkeys((*config.few_pairs_methods, method))
     return {f"gold, {direct}": direct for direct in methods}
 
 

@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
+from dfa_tl.analysis.select import Results, main_rows, measured_with, pairs_of, some
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError
-from dfa_tl.regimes import Regime
-from dfa_tl.viz.results import Results, main_rows, measured_with, pairs_of, some
 from dfa_tl.viz.theme import INK, SEQUENTIAL, broken, finished, span
 
 CELL = 54  # pixels

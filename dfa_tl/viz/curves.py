@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.statistics import Bootstrap, cpr_interval
+from dfa_tl.evaluation.intervals import Bootstrap, cpr_interval
 from dfa_tl.viz.theme import QUIET, Style, finished, quiet, span, style
 
 Curves = Mapping[str, FaithfulnessCurve]

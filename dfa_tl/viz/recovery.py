@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dfa_tl.analysis.select import Results, main_rows, measured_with, pairs_of
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import COMPARED, GOLD
 from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.evaluation.spread import Spread, seed_spread
-from dfa_tl.regimes import COMPARED, GOLD
-from dfa_tl.viz.results import Results, main_rows, measured_with, pairs_of
 from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished
 
 COLUMNS, WIDE = 3, 960

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dfa_tl.arguments import checked_arguments
-from dfa_tl.controls.registry import NO_SOURCE
-from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.regimes import FEW_PAIRS, GOLD, Regime
-from dfa_tl.viz.curves import COLUMNS, drawn
-from dfa_tl.viz.results import (
+from dfa_tl.analysis.select import (
     Results,
     bootstrap_of,
     circuit_rows,
@@ -22,6 +16,12 @@ from dfa_tl.viz.results import (
     pairs_of,
     some,
 )
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
+from dfa_tl.controls.registry import NO_SOURCE
+from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.viz.curves import COLUMNS, drawn
 from dfa_tl.viz.theme import circuit_label, circuit_style
 
 MOST_COLUMNS = 4  # tasks of a pair stay in one row up to this many

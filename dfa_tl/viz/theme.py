@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dfa_tl.controls.regimes import GOLD, GOLD_STYLE, PLAIN, Regime, Style
 from dfa_tl.controls.registry import CONTROLS
-from dfa_tl.regimes import GOLD, GOLD_STYLE, PLAIN, Regime, Style
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "solid", "dash", "dashdot", "dot", "longdash", "longdashdot")

@@ -26,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from dfa_tl.io.atomic import make_folder, write_file
 from dfa_tl.io.output import output_folder
 from dfa_tl.io.strict_json import json_bytes
-from dfa_tl.tasks.generate import SPLITS, generate, stream
+from dfa_tl.tasks.generators.generate import SPLITS, generate, stream
 from dfa_tl.tasks.pairs import PromptPair
 from dfa_tl.tasks.registry import TASKS, WORDS
 

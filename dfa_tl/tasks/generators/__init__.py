@@ -1,6 +1,6 @@
 """The task battery: generated tasks in natural English, for pretrained models.
 
-Each file holds the tasks of one family; `dfa_tl.tasks.generate` draws their pairs.
+Each file holds the tasks of one family; `dfa_tl.tasks.generators.generate` draws their pairs.
 """
 
 from __future__ import annotations

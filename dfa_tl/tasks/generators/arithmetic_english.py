@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generate import Allowed, Draw
+from dfa_tl.tasks.generators.generate import Allowed, Draw
 from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.sequences import NUMBERS
 from dfa_tl.tasks.pairs import PromptPair

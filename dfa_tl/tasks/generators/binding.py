@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generate import Allowed
+from dfa_tl.tasks.generators.generate import Allowed
 from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import COLORS, NAMES, OBJECTS, with_article
 from dfa_tl.tasks.pairs import PromptPair

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generate import Allowed
+from dfa_tl.tasks.generators.generate import Allowed
 from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.pairs import PromptPair
 

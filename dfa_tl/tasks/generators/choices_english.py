@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generate import Allowed
+from dfa_tl.tasks.generators.generate import Allowed
 from dfa_tl.tasks.generators.geography import CAPITALS
 from dfa_tl.tasks.generators.lexical import EITHER_WAY, HYPERNYMS
 from dfa_tl.tasks.generators.record import BatteryTask

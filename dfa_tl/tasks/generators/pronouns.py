@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generate import Allowed, Draw
+from dfa_tl.tasks.generators.generate import Allowed, Draw
 from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import MEN, OBJECTS, PLACES, WOMEN
 from dfa_tl.tasks.pairs import PromptPair

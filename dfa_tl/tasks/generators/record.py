@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dfa_tl.tasks.generate import Draw
+from dfa_tl.tasks.generators.generate import Draw
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generate import Allowed, Draw
+from dfa_tl.tasks.generators.generate import Allowed, Draw
 from dfa_tl.tasks.pairs import PromptPair
 
 Fact = tuple[str, ...]

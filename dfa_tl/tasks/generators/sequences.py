@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from dfa_tl.tasks.generate import Allowed, Draw
+from dfa_tl.tasks.generators.generate import Allowed, Draw
 from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import NAMES, PLACES
 from dfa_tl.tasks.pairs import PromptPair

@@ -1,0 +1,309 @@
+"""`align`: train W by patching the target with soft masks.
+
+    s' = normalised source scores of the task        mask m = sigmoid((s' W + b) / temperature)
+    target on the corrupt prompt, every node's activation a becoming  a + m_j (a_clean - a)
+    loss = KL(P_clean || P_intervened) at the last real position + lambda * mean(m)
+           + profile_penalty * (distance between the layer profiles of m and s)
+
+`a` is the value that the node takes in the intervened run. Only W (as `parameters` writes it) and
+the optional bias b get gradients; the target is frozen. One W is trained over all tasks, each with
+its own s. Source: arXiv 2604.24302, section 3; b and the profile penalty are off by default.
+
+Memory: a forward and a backward run of one batch, plus the clean activations of the data.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dfa_tl.alignment.alignment import Alignment, AlignmentHistory, normalize
+from dfa_tl.alignment.clean_cache import CleanRun, CleanRuns
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
+from dfa_tl.alignment.linear_map import LinearMap, initial_map
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError
+from dfa_tl.models.batching import Halving
+from dfa_tl.models.diagnosis import where_not_finite
+from dfa_tl.models.interventions import interpolate, site_weights
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.solved_tasks import CleanLook
+from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.tasks.batches import PairBatch
+from dfa_tl.tasks.metrics import kl_divergence
+from dfa_tl.tasks.pairs import PairDataset
+
+FEW_STEPS = 50
+"""Training that takes fewer steps than this is warned about."""
+
+
+class SourceVector(NamedTuple):
+    """Source scores as a training step uses them, on the target's device.
+
+    Attributes:
+        scores: Normalised scores.
+        profile: The source's layer profile at the target's depth; None without the penalty.
+    """
+
+    scores: Float[Tensor, " source"]
+    profile: Float[Tensor, " layer"] | None = None
+
+
+class _Gradient(NamedTuple):
+    """Of the KL summed over some pairs."""
+
+    mask: Float[Tensor, " target"]
+    kl: Float[Tensor, ""]
+
+
+@checked_arguments
+def align(
+    scores: NodeScores | Sequence[NodeScores] | Mapping[str, NodeScores | Sequence[NodeScores]],
+    target: NodeModel,
+    data: PairDataset | Mapping[str, PairDataset],
+    config: AlignmentConfig | None = None,
+    *,
+    cache: str = "auto",
+    progress: bool = True,
+) -> Alignment:
+    """Train W so that source scores, mapped to the target, keep the target faithful.
+
+    Args:
+        scores: Source scores of each training task, all of one source model. A task may have
+            several vectors, say of bootstrapped source pairs: each step draws one of them. For a
+            single task, its scores as they are will do.
+        target: The target model; it is as it was afterwards.
+        data: Pairs of each training task. A single data set is a task of its own name.
+        config: Settings; the default is `AlignmentConfig()`.
+        cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
+            clean prompts again), or `auto`, the first of them with room. It changes memory and
+            speed, not the result.
+        progress: Show a progress bar.
+
+    Raises:
+        ConfigError: no tasks, a task without scores, scores and data of different tasks, or a
+            rank above the number of nodes.
+        ScoresError: scores of different source models.
+        DataError: pairs that the target's tokenizer makes unusable.
+        NumericsError: the loss is not finite.
+
+    Warns:
+        AlignmentWarning: training takes fewer than 50 steps.
+
+    Example:
+        >>> source, target = load_model("toy-small"), load_model("toy-large")
+        >>> data = load_task("ioi", n=16)
+        >>> align({"ioi": attribute(source, data)}, target, {"ioi": data})
+        Alignment(15 source x 42 target nodes, 3 steps)
+    """
+    settings = config or AlignmentConfig()
+    data = by_task(data)
+    vectors = _checked_vectors(scores, data)
+    first = next(iter(vectors.values()))[0]
+    with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
+        inputs = {
+            task: [_source_vector(each, target, settings) for each in several]
+            for task, several in vectors.items()
+        }
+        generator = torch.Generator().manual_seed(settings.seed)
+        parameters = initial_map(first.nodes, target.nodes, settings, generator, target.device)
+        history = train(
+            parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
+        )
+        W = parameters.weights.W
+    return Alignment(
+        W=W,
+        source=first.nodes,
+        target=target.nodes,
+        config=settings,
+        history=history,
+        provenance={
+            "source": first.provenance.get("model", "source"),
+            "target": target.name,
+            "prepend_bos": target.prepend_bos,
+            "architecture": target.architecture,
+            "tasks": list(vectors),
+            "pairs": {task: len(pairs) for task, pairs in data.items()},
+            "vectors": {task: len(several) for task, several in vectors.items()},
+        },
+        bias=parameters.bias,
+    )
+
+
+def by_task(data: PairDataset | Mapping[str, PairDataset]) -> Mapping[str, PairDataset]:
+    """The data by task; a single data set is a task of its own name."""
+    return {data.name: data} if isinstance(data, PairDataset) else data
+
+
+def train(
+    parameters: LinearMap,
+    inputs: Mapping[str, Sequence[SourceVector]],
+    target: NodeModel,
+    data: Mapping[str, PairDataset],
+    settings: AlignmentConfig,
+    generator: torch.Generator,
+    *,
+    cache: str = "auto",
+    progress: bool = True,
+) -> AlignmentHistory:
+    """Minimise the loss over the trained tensors of `parameters`, which are changed in place."""
+    optimizer = torch.optim.Adam(parameters.trained, lr=settings.learning_rate)
+    log: list[tuple[float, float, float, str]] = []
+    with target.unchanged():
+        batches = _batches(target, data, settings.batch_size)
+        clean_runs = CleanRuns(target, len(batches), cache)
+        halving = Halving()
+        looks = {task: CleanLook(target, task) for task in data}
+        n_steps = settings.epochs * len(batches)
+        if n_steps < FEW_STEPS:
+            warnings.warn(
+                f"training takes only {n_steps} steps ({sum(len(b) for _, b in batches)} pairs in "
+                f"batches of {settings.batch_size}, {settings.epochs} epochs); below about "
+                f"{FEW_STEPS} the result is much like the start. Use more pairs, or set epochs to "
+                f"{-(-FEW_STEPS // len(batches))} or more",
+                AlignmentWarning,
+                stacklevel=4,  # past the caller in this package and its check of arguments
+            )
+        with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
+            for _ in range(settings.epochs):
+                for place in torch.randperm(len(batches), generator=generator).tolist():
+                    task, batch = batches[place]
+                    vector = _drawn(inputs[task], generator)
+                    mask = torch.sigmoid(parameters.logits(vector.scores) / settings.temperature)
+                    kl, kl_gradient = _kl_of_mask(
+                        target, batch, mask.detach(), clean_runs, place, halving, looks[task]
+                    )
+                    mean_mask = mask.mean()
+                    penalty = settings.sparsity * mean_mask
+                    loss = kl + settings.sparsity * float(mean_mask.detach())
+                    if vector.profile is not None:
+                        distance = profile_distance(mask, vector.profile)
+                        penalty = penalty + settings.profile_penalty * distance
+                        loss += settings.profile_penalty * float(distance.detach())
+                    if not math.isfinite(loss):
+                        raise NumericsError(
+                            f"the alignment loss became {loss} at step {len(log) + 1} on {task!r}: "
+                            f"{where_not_finite(target, batch)}. Lower the learning rate or check "
+                            "the scale of the scores"
+                        )
+                    # The chain rule by hand: the KL reaches the parameters through the mask alone.
+                    gradients = torch.autograd.grad(
+                        (mask * kl_gradient).sum() + penalty, parameters.trained
+                    )
+                    for tensor, gradient in zip(parameters.trained, gradients, strict=True):
+                        tensor.grad = gradient
+                    optimizer.step()
+                    log.append((loss, kl, float(mean_mask.detach()), task))
+                    bar.update()
+                    bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
+    losses, divergences, means, tasks = zip(*log, strict=True)
+    loss, kl, mean = (
+        torch.tensor(each, dtype=torch.float32) for each in (losses, divergences, means)
+    )
+    return AlignmentHistory(loss, kl, mean, tasks)
+
+
+def soft_masked_logits(
+    target: NodeModel, batch: PairBatch, clean: CleanRun, mask: Float[Tensor, " target"]
+) -> Float[Tensor, "batch vocab"]:
+    """Last logits on the corrupt prompts, every node moved towards its clean value by `mask`."""
+    weights = site_weights(target.nodes, mask)
+    with interpolate(target, clean.activations, weights):
+        return target.last_logits(batch.corrupt, batch.mask, batch.last)
+
+
+def _kl_of_mask(
+    target: NodeModel,
+    batch: PairBatch,
+    mask: Float[Tensor, " target"],
+    clean_runs: CleanRuns,
+    place: int,
+    halving: Halving,
+    look: CleanLook,
+) -> tuple[float, Float[Tensor, " target"]]:
+    """The batch's mean KL and its gradient with respect to the mask."""
+
+    def gradient(part: PairBatch) -> _Gradient:
+        leaf = mask.clone().requires_grad_(True)
+        if part is batch:
+            clean = clean_runs.of(place, batch)
+        else:
+            start = int((batch.index == part.index[0]).nonzero())
+            clean = clean_runs.part(place, batch, start, start + len(part))
+        look.see(clean.log_probs, part)
+        logits = soft_masked_logits(target, part, clean, leaf)
+        divergence = kl_divergence(clean.log_probs, logits).sum()
+        (slope,) = torch.autograd.grad(divergence, [leaf])
+        return _Gradient(slope, divergence.detach())
+
+    parts = [result for _, result in halving(batch, gradient)]
+    slope = torch.stack([part.mask for part in parts]).sum(0)
+    divergence = sum(float(part.kl) for part in parts)
+    return divergence / len(batch), slope / len(batch)
+
+
+def _batches(
+    target: NodeModel, data: Mapping[str, PairDataset], batch_size: int
+) -> list[tuple[str, PairBatch]]:
+    batches = []
+    for task, dataset in data.items():
+        pairs = dataset.tokenize(target)
+        for rows in pairs.row_batches(batch_size):
+            batches.append((task, pairs.select(rows, target.device)))
+    return batches
+
+
+def _source_vector(
+    scores: NodeScores, target: NodeModel, settings: AlignmentConfig
+) -> SourceVector:
+    values = normalize(scores.values, settings.normalization).to(target.device)
+    if not settings.profile_penalty:
+        return SourceVector(values)
+    return SourceVector(values, carried_profile(scores, target.nodes).to(target.device))
+
+
+def _drawn(vectors: Sequence[SourceVector], generator: torch.Generator) -> SourceVector:
+    """One of a task's vectors. A single one costs no random number."""
+    if len(vectors) == 1:
+        return vectors[0]
+    return vectors[int(torch.randint(len(vectors), (), generator=generator))]
+
+
+def _checked_vectors(
+    scores: NodeScores | Sequence[NodeScores] | Mapping[str, NodeScores | Sequence[NodeScores]],
+    data: Mapping[str, PairDataset],
+) -> dict[str, list[NodeScores]]:
+    """Each task's vectors, all of one source model; never none."""
+    if not isinstance(scores, Mapping):
+        if len(data) != 1:
+            raise ConfigError(
+                f"the scores are of one task, the data of {len(data)} ({', '.join(data)}): give "
+                "scores by task, {task: scores}"
+            )
+        scores = dict.fromkeys(data, scores)
+    if not scores:
+        raise ConfigError("no tasks to train on: give source scores and pairs of at least one")
+    if set(scores) != set(data):
+        raise ConfigError(
+            f"scores are of tasks {sorted(scores)}, pairs of {sorted(data)}; give both for each"
+        )
+    vectors = {
+        task: [given] if isinstance(given, NodeScores) else list(given)
+        for task, given in scores.items()
+    }
+    for task, several in vectors.items():
+        if not several:
+            raise ConfigError(f"task {task!r} has no score vector: give one NodeScores or several")
+    nodes = next(iter(vectors.values()))[0].nodes
+    for vector in (each for several in vectors.values() for each in several):
+        check_nodes(vector, nodes, "the first task's source model")
+        check_scored(vector)
+    return vectors

@@ -1,0 +1,221 @@
+"""The paper's tables, and those that it lacks, from the tidy table of a study.
+
+Numbers are means over seeds (and draws) of the headline's CPR: first protocol, ranking, metric and
+grid of the study. `sd` is the standard deviation over seeds of the average over tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from dfa_tl.analysis.render import Table
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, Regime
+from dfa_tl.controls.registry import RANDOM
+from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.study.results import StudyResults
+
+SETTINGS = {GOLD: "Gold", **{regime.value: regime.label for regime in COMPARED}}
+"""What a row of a table is called, by regime."""
+
+
+def _mean_by_task(rows: Any, index: Sequence[str], tasks: Sequence[str]) -> pd.DataFrame:
+    """One row per `index`, one column per task, their mean over tasks and its sd over seeds.
+
+    `tasks` is how many the mean is over: means over different tasks are not to be compared.
+    """
+    keys = list(index)
+    wide = rows.pivot_table(index=keys, columns="test_task", values="cpr", sort=False)
+    wide = wide.reindex(columns=list(tasks))
+    by_seed = rows.groupby([*keys, "seed", "test_task"])["cpr"].mean()
+    averages = by_seed.groupby([*keys, "seed"]).mean()
+    n_tasks = wide.notna().sum(axis=1)
+    wide = wide.assign(average=wide.mean(axis=1), sd=averages.groupby(keys).std(), tasks=n_tasks)
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def _variant_name(setting: str, variant: str, headline: str) -> str:
+    return setting if variant in ("", headline) else f"{setting}, {variant}"
+
+
+@checked_arguments
+def leaderboard(results: StudyResults) -> Table:
+    """Random baseline, then gold and every regime under every method."""
+    config = results.config
+    rows: Any = results.headline()
+    main = config.default_variant
+    parts = []
+    for pair in config.pairs:
+        of_pair = rows[rows["pair"] == pair.name]
+        random = of_pair[of_pair["regime"] == RANDOM.name].assign(
+            method="baseline", setting=RANDOM.label
+        )
+        parts.append(random)
+        for method in config.methods:
+            for setting, label in SETTINGS.items():
+                chosen = of_pair[(of_pair["method"] == method) & (of_pair["regime"] == setting)]
+                names = [_variant_name(label, variant, main) for variant in chosen["variant"]]
+                parts.append(chosen.assign(setting=names))
+    table = _mean_by_task(pd.concat(parts), ["pair", "method", "setting"], config.tasks)
+    return Table(table, title("CPR of carried-over circuits", results))
+
+
+@checked_arguments
+def ablations(results: StudyResults) -> Table:
+    """Every control next to zero-shot, and to each task's best regime (chosen on test pairs)."""
+    config = results.config
+    rows: Any = results.headline()
+    main = config.default_variant
+    parts = []
+    for pair in config.pairs:
+        of_pair = rows[(rows["pair"] == pair.name) & rows["variant"].isin(["", main])]
+        for method in config.methods:
+            for control in config.controls:
+                chosen = of_pair[
+                    of_pair["method"].isin([method, "none"]) & (of_pair["regime"] == control)
+                ]
+                parts.append(chosen.assign(method=method, setting=control))
+            regimes = of_pair[(of_pair["method"] == method) & of_pair["regime"].isin(COMPARED)]
+            zero_shot = regimes[regimes["regime"] == Regime.ZERO_SHOT]
+            parts.append(zero_shot.assign(setting=Regime.ZERO_SHOT.label))
+            means = regimes.groupby(["pair", "method", "test_task", "regime"], as_index=False)[
+                "cpr"
+            ]
+            best = (
+                means.mean().groupby(["pair", "method", "test_task"], as_index=False)["cpr"].max()
+            )
+            parts.append(best.assign(setting="DFA (best regime, chosen on test)"))
+    table = _mean_by_task(pd.concat(parts), ["pair", "method", "setting"], config.tasks)
+    return Table(table, title("CPR of controls", results))
+
+
+@checked_arguments
+def scaling(results: StudyResults) -> Table:
+    """Mean recovery of gold by pair, method and regime, over tasks where it is defined.
+
+    `low` and `high` are t limits over tasks. Gold and aligned are means over the tasks that the
+    regime was measured on. Recovery above the floor needs random W to have been measured.
+    """
+    config = results.config
+    rows: Any = results.headline()
+    main = config.default_variant
+    found = []
+    for pair in config.pairs:
+        for method in config.methods:
+            chosen = rows[(rows["pair"] == pair.name) & (rows["method"] == method)]
+            chosen = chosen[chosen["variant"].isin(["", main])]
+            cpr = chosen.groupby(["regime", "test_task"])["cpr"].mean()
+            for regime in COMPARED:
+                tasks = [
+                    task
+                    for task in config.tasks
+                    if (regime, task) in cpr.index and (GOLD, task) in cpr.index
+                ]
+                if not tasks:
+                    continue
+                floor = float(chosen["floor"].iloc[0])
+                random = {task: cpr.get((RANDOM.name, task)) for task in tasks}
+                each = {
+                    task: recovery(
+                        float(cpr[regime, task]),
+                        float(cpr[GOLD, task]),
+                        floor if random[task] is None else float(random[task]),
+                        floor=floor,
+                    )
+                    for task in tasks
+                }
+                above = [each[task].above_floor for task in tasks if random[task] is not None]
+                undefined = [task for task in tasks if each[task].ratio is None]
+                ratios = [one.ratio for one in each.values()]
+                found.append(
+                    {
+                        "pair": pair.name,
+                        "method": method,
+                        "setting": regime.label,
+                        "gold": float(cpr[GOLD][tasks].mean()),
+                        "aligned": float(cpr[regime][tasks].mean()),
+                        **_summary("recovery", ratios, config.level),
+                        **_summary("above floor", above, config.level),
+                        "tasks": len(tasks),
+                        "undefined": len(undefined),
+                        "why": "; ".join(f"{task}: {each[task].reason}" for task in undefined),
+                    }
+                )
+    return Table(pd.DataFrame(found), title("Recovery of gold CPR", results))
+
+
+def _summary(name: str, values: Sequence[float | None], level: float) -> dict[str, float | None]:
+    """Mean over tasks, with its t interval: another six tasks might have given another mean."""
+    numbers = [value for value in values if value is not None]
+    spread = seed_spread(numbers, level=level) if numbers else None
+    interval = spread.interval if spread else None
+    return {
+        name: spread.mean if spread else None,
+        f"{name} low": interval.low if interval else None,
+        f"{name} high": interval.high if interval else None,
+    }
+
+
+@checked_arguments
+def cross_task(results: StudyResults) -> Table:
+    """Train tasks down, test tasks across."""
+    rows: Any = results.headline()
+    chosen = rows[rows["regime"] == Regime.CROSS_TASK].rename(columns={"train_tasks": "trained on"})
+    if chosen.empty:
+        return Table(pd.DataFrame())
+    order = {task: place for place, task in enumerate(results.config.tasks)}
+    chosen = chosen.sort_values("trained on", key=lambda names: names.map(order), kind="stable")
+    chosen = chosen.sort_values(["pair", "method"], kind="stable")
+    table = _mean_by_task(chosen, ["pair", "method", "trained on"], results.config.tasks)
+    return Table(table, title("CPR by train and test task", results))
+
+
+@checked_arguments
+def sensitivity(results: StudyResults) -> Table:
+    """One row per circuit, one column per way of measuring; of several draws, the first."""
+    rows: Any = results.frame()
+    first: Any = results.headline().iloc[:1]
+    varied = rows[rows["draw"] == 0]
+    views = varied[["protocol", "ranking", "metric"]].drop_duplicates()
+    headline = first[["protocol", "ranking", "metric"]].iloc[0]
+    other = varied[(varied[["protocol", "ranking", "metric"]] != headline).any(axis=1)]
+    keys = ["pair", "method", "regime", "variant"]
+    if len(views) > 1:
+        varied = varied.merge(other[keys].drop_duplicates(), on=keys)
+    else:
+        varied = varied[~varied["regime"].isin([FEW_PAIRS, Regime.CROSS_TASK])]
+    columns = varied[["protocol", "ranking", "metric", "grid"]].agg(", ".join, axis=1)
+    wide = varied.assign(way=columns).pivot_table(
+        index=keys, columns="way", values="cpr", sort=False
+    )
+    return Table(wide.rename_axis(columns=None).reset_index(), "CPR by way of measuring")
+
+
+@checked_arguments
+def structure(results: StudyResults) -> Table:
+    """Correlation and overlap with gold, and correlation with the source's layer profile."""
+    rows: Any = results.headline()
+    rows = rows[~rows["regime"].isin([FEW_PAIRS, GOLD]) & (rows["method"] != "none")]
+    values = [
+        name for name in rows if name.startswith(("pearson", "spearman", "overlap", "profile"))
+    ]
+    numbers = rows.assign(**{name: pd.to_numeric(rows[name]) for name in values})
+    means = numbers.groupby(["pair", "method", "regime", "variant"], sort=False)[values].mean()
+    return Table(means.reset_index(), "Structure kept")
+
+
+def title(what: str, results: StudyResults) -> str:
+    """What a table shows and how it was measured."""
+    config = results.config
+    floors = results.headline()["floor"]
+    n_seeds = len(config.seeds)
+    return (
+        f"{what} (protocol {config.protocols[0]}, {config.rankings[0]} ranking, "
+        f"{config.grids[0]} grid, {config.test_pairs} test pairs, "
+        f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; "
+        f"floor {floors.iloc[0]:.3f})"
+    )

@@ -1,0 +1,58 @@
+"""Wall time of a study: of each job, and of each circuit, split as its passes are.
+
+Times depend on the machine and on what else it did, so they stand in no table of the study, whose
+files are the same however often it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.study.cost import closure, paid_per
+from dfa_tl.study.measurement import identity
+from dfa_tl.study.results import StudyResults
+
+
+@checked_arguments
+def timings(results: StudyResults) -> pd.DataFrame:
+    """One row per job that is done: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
+    rows = [
+        {
+            "pair": group.pair,
+            "method": group.method,
+            "seed": group.seed,
+            "kind": job.kind,
+            "job": str(job),
+            "key": job.key,
+            "seconds": manifest["seconds"],
+        }
+        for group in results.groups
+        for job in group.jobs
+        if (manifest := results.manifest(job))
+    ]
+    columns = ["pair", "method", "seed", "kind", "job", "key", "seconds"]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates("key", ignore_index=True)
+
+
+@checked_arguments
+def wall_time(results: StudyResults) -> pd.DataFrame:
+    """One row per circuit: seconds paid once per pair of models, and for the new task."""
+    return pd.DataFrame(list(_of_circuits(results)))
+
+
+def _of_circuits(results: StudyResults) -> Iterator[dict[str, Any]]:
+    for job in results.evaluations:
+        for circuit in job.circuits:
+            seconds = {"pair": 0.0, "task": 0.0}
+            for need in closure(circuit.needs.values()).values():
+                manifest = results.manifest(need) or {"seconds": float("nan")}
+                seconds[paid_per(need, job.settings["task"])] += manifest["seconds"]
+            yield {
+                **identity(job, circuit),
+                "seconds_once_per_pair": seconds["pair"],
+                "seconds_per_task": seconds["task"],
+            }

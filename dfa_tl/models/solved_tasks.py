@@ -1,0 +1,78 @@
+"""A word of warning, before an hour is spent, on a task that the model cannot do.
+
+It is read off clean runs that are made anyway, so it costs no pass, as soon as those of `ENOUGH`
+pairs have been seen. Fewer say nothing: a model that is right nine times in ten is wrong about a
+single pair one time in ten, but about half of eight one time in two hundred.
+`report_pairs` measures all pairs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.tasks.batches import PairBatch
+from dfa_tl.tasks.metrics import NEAR_CHANCE, accuracy
+
+ENOUGH = 8
+
+logger = logging.getLogger(__name__)
+
+
+class CleanLook:
+    """Looks at the clean runs of a task's first pairs, and warns once where they guess."""
+
+    def __init__(self, model: NodeModel, task: str) -> None:
+        self.model = model
+        self.task = task
+        self._right: dict[int, float] = {}
+
+    @property
+    def enough(self) -> bool:
+        """Whether enough pairs have been seen."""
+        return len(self._right) >= ENOUGH
+
+    def see(self, last_logits: Float[Tensor, "batch vocab"], batch: PairBatch) -> None:
+        """Note the clean run of some pairs; log-probabilities do as well as logits.
+
+        A pair that is run again, say because its batch was halved, counts once.
+        """
+        if self.enough:
+            return
+        answers = accuracy(last_logits.detach(), batch).tolist()
+        for number, right in zip(batch.index.tolist(), answers, strict=True):
+            self._right.setdefault(number, right)
+        share = sum(self._right.values()) / len(self._right)
+        if self.enough and share <= NEAR_CHANCE:
+            logger.warning(
+                "%s may not be able to do %r: it prefers the answer in %.0f %% of the first %d "
+                "pairs, where guessing gives 50 %%. See report_pairs",
+                self.model.name,
+                self.task,
+                100 * share,
+                len(self._right),
+            )
+
+    @contextmanager
+    def at(self, batch: PairBatch) -> Iterator[None]:
+        """See the first whole run of the batch's clean prompts that is made inside."""
+        if self.enough:
+            yield
+            return
+
+        def see(module: nn.Module, prompts: tuple[Any, ...], logits: Tensor) -> None:
+            if prompts[0] is batch.clean:
+                handle.remove()
+                self.see(logits[:, 0], batch)
+
+        handle = self.model.tl.register_forward_hook(see)
+        try:
+            yield
+        finally:
+            handle.remove()

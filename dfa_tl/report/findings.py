@@ -1,0 +1,218 @@
+"""What a study found, in words: the claim, its interval, its controls and its limits.
+
+Every sentence is made from the study's tables. What is said of a difference follows its interval
+over tasks wherever there is one, since that is what bears on a task that was not tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dfa_tl import analysis
+from dfa_tl.controls.regimes import GOLD, Regime
+from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE, RANDOM
+from dfa_tl.report.contrasts import Contrast, contrasts, rows_of
+from dfa_tl.report.limits import Statement, limits
+from dfa_tl.report.phrases import counted, listed, sentence
+from dfa_tl.study.config import PairSpec, StudyConfig
+from dfa_tl.study.results import StudyResults
+
+REGIMES = (Regime.ZERO_SHOT, Regime.NEAR_DISTRIBUTION, Regime.IN_DISTRIBUTION, Regime.ALL)
+"""Whichever a study has first is the one that its report is about."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first screen.
+
+    Attributes:
+        pair: Name of the pair of models.
+        method: Attribution method.
+        regime: What the statements are about.
+        statements: Claim, interval, controls and limits.
+        contrasts: Regime minus gold and the main controls.
+    """
+
+    pair: PairSpec
+    method: str
+    regime: Regime
+    statements: tuple[Statement, ...]
+    contrasts: tuple[Contrast, ...] = ()
+
+
+def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headline:
+    """The first screen of a study's first pair and first method.
+
+    Args:
+        results: The study.
+        tables: Its tables by name; `effect:NAME` has the differences by task from control NAME.
+            Tables that a partial study lacks may be left out.
+    """
+    config = results.config
+    pair, method = config.pairs[0], config.methods[0]
+    regime = regime_of(config)
+    unbounded = analysis.unbounded_tasks(results, pair.name) if results.evaluations else set()
+    ways = rows_of(tables.get("effect_by_way"), config, pair.name, method)
+    rows = _main_rows(results, pair.name, method) if results.evaluations else pd.DataFrame()
+    found = contrasts(tables, config, pair.name, method)
+    measured = rows["regime"].unique().tolist() if len(rows) else []
+    bounded = rows[~rows["test_task"].isin(unbounded)] if len(rows) else rows
+    if regime not in measured or regime not in set(bounded["regime"]):
+        why = (
+            f"On {listed(sorted(unbounded))} the clean and the corrupt metric cannot be told apart."
+            if unbounded
+            else f"Measured so far: {listed(measured or ['nothing'])}; not {regime}."
+        )
+        nothing = Statement("Claim", "Nothing can be claimed yet.", why)
+        return Headline(pair, method, regime, (nothing, limits(results, found, tables)))
+    return Headline(
+        pair,
+        method,
+        regime,
+        (
+            _claim(bounded, regime, pair, unbounded, config),
+            _interval(found.get(NO_SOURCE.name), regime, config),
+            _controls(found, tables, regime, config, method),
+            limits(results, found, tables, ways),
+        ),
+        tuple(found[name] for name in _shown_first(found)),
+    )
+
+
+def _shown_first(found: Mapping[str, Contrast]) -> list[str]:
+    """Gold, then the main controls; those of the registry's end, which know more, come first."""
+    main = [name for name in reversed(list(CONTROLS)) if CONTROLS[name].is_main]
+    return [name for name in (GOLD, *main) if name in found]
+
+
+def regime_of(config: StudyConfig) -> Regime:
+    """The regime that a report is about: the first that the study's tasks allow."""
+    possible = [name for name in REGIMES if name in config.regimes and config.is_possible(name)]
+    return possible[0] if possible else Regime(config.regimes[0])
+
+
+def _main_rows(results: StudyResults, pair: str, method: str) -> Any:
+    """Rows of every regime and control under the first alignment settings."""
+    rows: Any = results.headline()
+    rows = rows[(rows["pair"] == pair) & rows["method"].isin([method, "none"])]
+    return rows[rows["variant"].isin(["", results.config.default_variant])]
+
+
+def _claim(
+    rows: Any, regime: Regime, pair: PairSpec, unbounded: set[str], config: StudyConfig
+) -> Statement:
+    # Of the tasks that the regime was measured on; a partial study may have fewer than it plans.
+    tasks = rows[rows["regime"] == regime]["test_task"].unique()
+    by_task = rows[rows["test_task"].isin(tasks)].groupby(["regime", "test_task"])["cpr"].mean()
+    means = by_task.groupby("regime").mean()
+    gold = f", gold circuits {means[GOLD]:.2f}" if GOLD in means else ""
+    others = [f"{RANDOM.label} {means[RANDOM.name]:.2f}"] if RANDOM.name in means else []
+    others.append(f"floor {rows['floor'].iloc[0]:.2f}")
+    if unbounded:
+        others.append(
+            f"left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot "
+            "be told apart"
+        )
+    return Statement(
+        "Claim",
+        f"{_capital(regime)} circuits reach CPR {means[regime]:.2f}{gold}.",
+        f"Mean of {counted(len(tasks), 'task')}, carried over from {pair.source} to "
+        f"{pair.target} from {config.methods[0]} scores; W was trained on {regime.trained_on}. "
+        f"{sentence(', '.join(others))} {_measured(config)}",
+    )
+
+
+def _capital(regime: str) -> str:
+    return f"{regime[0].upper()}{regime[1:]}"
+
+
+def _measured(config: StudyConfig) -> str:
+    """How the headline is measured."""
+    settings = config.default_variant
+    return (
+        f"Measured with protocol {config.protocols[0]}, {config.rankings[0]} ranking, the "
+        f"{config.grids[0]} grid and metric {config.metrics[0]}; settings of W: {settings}."
+    )
+
+
+def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) -> Statement:
+    if contrast is None:
+        return Statement(
+            "Interval",
+            "Whether the source matters was not tested.",
+            "The study has no measured uniform-s control.",
+        )
+    over = "tasks" if contrast.tasks_low is not None else "the test pairs of one task"
+    saw = "" if regime is Regime.ZERO_SHOT else ", trained on the same tasks"
+    so = {
+        "above": "lies above zero: the source helps",
+        "below": "lies below zero: the source does harm",
+        "includes zero": "includes zero: that the source helps on further tasks is not shown",
+    }[contrast.verdict]
+    return Statement(
+        "Interval",
+        f"{_capital(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
+        f"The {100 * config.level:g}% interval, over {over}, {so}. {_by_task(contrast)}".strip(),
+    )
+
+
+def _by_task(contrast: Contrast) -> str:
+    parts = [
+        f"{what} on {listed(tasks)}"
+        for what, tasks in (
+            ("above", contrast.better),
+            ("below", contrast.worse),
+            ("not told apart", contrast.unclear),
+        )
+        if tasks
+    ]
+    return sentence("; ".join(parts)) if parts else ""
+
+
+def _controls(
+    found: Mapping[str, Contrast],
+    tables: Mapping[str, pd.DataFrame],
+    regime: str,
+    config: StudyConfig,
+    method: str,
+) -> Statement:
+    direct = _direct(
+        rows_of(tables.get("break_even"), config, config.pairs[0].name, method), regime
+    )
+    free_mask = found.get(FREE_MASK.name)
+    if free_mask is None:
+        return Statement("Controls", f"No {FREE_MASK.label} control was measured.", direct)
+    so = {
+        "above": "The interval lies above zero.",
+        "below": "The interval lies below zero: it does better without a source.",
+        "includes zero": "The interval includes zero.",
+    }[free_mask.verdict]
+    return Statement(
+        "Controls",
+        f"{_capital(regime)} minus {FREE_MASK.label} (no source, trained on the test task): "
+        f"{free_mask.text}.",
+        " ".join(part for part in (so, _by_task(free_mask), direct) if part),
+    )
+
+
+def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
+    """How many target pairs direct attribution needs, by the method that needs fewest."""
+    if not rows:
+        return ""
+    needed: dict[str, int | None] = {}
+    for row in rows:
+        known = needed.get(row["task"])
+        own = None if pd.isna(row["pairs needed"]) else int(row["pairs needed"])
+        needed[row["task"]] = min((n for n in (known, own) if n is not None), default=None)
+    sizes = sorted({n for n in needed.values() if n is not None})
+    parts = []
+    for n in sizes:
+        tasks = [task for task, own in needed.items() if own == n]
+        parts.append(f"{n} on {listed(tasks)}")
+    if never := [task for task, own in needed.items() if own is None]:
+        parts.append(f"more than were tried on {listed(never)}")
+    return f"To match {regime}, direct attribution needs target pairs: {'; '.join(parts)}."

@@ -1,0 +1,169 @@
+"""Controls next to DFA and gold, task by task: does the source matter?"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dfa_tl.analysis.select import (
+    Results,
+    bootstrap_of,
+    circuit_rows,
+    main_rows,
+    mean_curve,
+    measured_with,
+    one,
+    pairs_of,
+)
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.controls.regimes import GOLD, Regime
+from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.intervals import Interval, cpr_interval
+from dfa_tl.viz.theme import QUIET, circuit_label, circuit_style, finished, span
+
+FIRST = (GOLD, Regime.IN_DISTRIBUTION, Regime.ZERO_SHOT)
+COLUMNS = 3
+ROW = 24  # pixels
+
+
+class _Point(NamedTuple):
+    """CPR of a circuit on a task: interval over pairs of its mean curve, and one value per seed."""
+
+    interval: Interval
+    seeds: list[float]
+
+
+@checked_arguments
+def controls_by_task(
+    results: Results, *, pair: str | None = None, method: str | None = None
+) -> go.Figure:
+    """CPR of every control next to gold, in-distribution and zero-shot DFA: one panel per task.
+
+    Points are means over seeds and draws with bootstrap intervals over test pairs; small ticks are
+    single seeds. The solid vertical line is gold, the dotted one the floor. Controls that
+    belong to regimes are zero-shot's: they are fitted to every task but the test task.
+
+    Args:
+        results: A study's results.
+        pair: Name of a pair of models; the study's first by default.
+        method: Attribution method; the study's first by default.
+
+    Raises:
+        ConfigError: an unknown pair or method, or nothing measured.
+    """
+    config, rows = results.config, main_rows(results)
+    pair = one("pair", pair, pairs_of(results))
+    method = one("method", method, config.methods)
+    bootstrap = bootstrap_of(results)
+    names = (*FIRST, *config.controls)
+    panels: dict[str, dict[str, _Point]] = {}
+    for task in config.tasks:
+        points = {}
+        for name in names:
+            chosen = circuit_rows(rows, pair, method, task, name)
+            if len(chosen):
+                by_seed = chosen.groupby("seed")["cpr"].mean().tolist()
+                interval = cpr_interval(mean_curve(results, chosen), bootstrap)
+                points[name] = _Point(interval, by_seed)
+        if points:
+            panels[task] = points
+    if not panels:
+        raise ConfigError(f"nothing to draw: no circuits of {pair}, {method} are measured yet")
+    names = tuple(name for name in names if any(name in points for points in panels.values()))
+    floor = float(rows["floor"].iloc[0])
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    plot, gap = ROW * len(names), 88
+    figure = make_subplots(
+        rows=lines,
+        cols=columns,
+        subplot_titles=list(panels),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=gap / (lines * plot + (lines - 1) * gap) if lines > 1 else 0.0,
+    )
+    for place, points in enumerate(panels.values()):
+        where: Any = {"row": place // columns + 1, "col": place % columns + 1}
+        _draw(figure, points, names, where)
+        if GOLD in points:
+            look = {"color": circuit_style(GOLD).color, "width": 1}
+            figure.add_vline(x=points[GOLD].interval.estimate, line=look, **where)
+        figure.add_vline(x=floor, line={"color": QUIET, "dash": "dot", "width": 1}, **where)
+        figure.update_xaxes(title="CPR", rangemode="tozero", **where)
+        figure.update_yaxes(
+            tickvals=list(range(len(names))),
+            ticktext=[circuit_label(name) for name in names],
+            range=[len(names) - 0.5, -0.5],
+            **where,
+        )
+    figure.update_annotations(font={"size": 13})
+    return finished(
+        figure,
+        alt=_alt(panels, names, floor),
+        title=f"{pair}, {method}: controls ({measured_with(results)}; "
+        f"{config.level:.0%} intervals over pairs)",
+        width=300 * columns + 190,
+        height=lines * plot + (lines - 1) * gap + 140,
+        margin={"l": 160, "t": 84, "b": 56},
+    )
+
+
+def _draw(figure: go.Figure, points: dict[str, _Point], names: tuple[str, ...], where: Any) -> None:
+    for name, point in points.items():
+        look, interval = circuit_style(name), point.interval
+        known = isfinite(interval.low) and isfinite(interval.high)
+        place = names.index(name)
+        figure.add_trace(
+            go.Scatter(
+                x=point.seeds,
+                y=[place] * len(point.seeds),
+                mode="markers",
+                marker={
+                    "symbol": "line-ns",
+                    "size": 9,
+                    "line": {"color": look.faint(0.7), "width": 1.5},
+                },
+                showlegend=False,
+                hovertemplate="one seed: CPR %{x:.3f}<extra>" + circuit_label(name) + "</extra>",
+            ),
+            **where,
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[interval.estimate],
+                y=[place],
+                name=circuit_label(name),
+                mode="markers",
+                showlegend=False,
+                marker={
+                    "symbol": look.marker,
+                    "size": 9,
+                    "color": look.color,
+                    "line": {"width": 1.5, "color": look.color},
+                },
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [max(0.0, interval.high - interval.estimate) if known else None],
+                    "arrayminus": [max(0.0, interval.estimate - interval.low) if known else None],
+                    "color": look.color,
+                    "thickness": 1.5,
+                    "width": 0,
+                },
+                customdata=[[interval.low, interval.high]],
+                hovertemplate="CPR %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
+            ),
+            **where,
+        )
+
+
+def _alt(panels: dict[str, dict[str, _Point]], names: tuple[str, ...], floor: float) -> str:
+    def over_tasks(name: str) -> str:
+        return span([each[name].interval.estimate for each in panels.values() if name in each])
+
+    parts = [f"{circuit_label(name)} {over_tasks(name)}" for name in names]
+    tasks = f"{len(panels)} task{'s' if len(panels) > 1 else ''}"
+    return f"CPR by circuit over {tasks}: {', '.join(parts)}; floor {floor:.2f}."
