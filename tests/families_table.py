@@ -25,7 +25,7 @@ OUTCOMES: dict[str, str] = {}
 """Of this run."""
 
 HEAD = """\
-# Which models fit
+# Supported architectures
 
 Every architecture that TransformerLens knows is either right or refused when it is loaded. The
 table says what the test suite found.
