@@ -79,11 +79,11 @@ def transfer(
         --train mib/ioi --train mib/mcqa --out out/greater_than
     """
     from dfa_tl.evaluation.intervals import cpr_interval
-    from dfa_tl.tasks import MIB_TASKS, TASKS
+    from dfa_tl.tasks import MIB_TASKS, TOY_TASKS
 
     folder = output_folder(out)
     settled = alignment_config(config, settings, seed)
-    known_tasks = MIB_TASKS if task.startswith("mib/") else TASKS
+    known_tasks = MIB_TASKS if task.startswith("mib/") else TOY_TASKS
     others = {
         name: load_pairs(name, pairs, seed=seed) for name in train or known_tasks if name != task
     }

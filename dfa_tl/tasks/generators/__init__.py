@@ -1,35 +1,38 @@
-"""The task battery: generated tasks in natural English, for pretrained models.
+"""The generated tasks: six for the bundled models in `toys`, and natural English by family.
 
-Each file holds the tasks of one family; `dfa_tl.tasks.generators.generate` draws their pairs.
+A file's `TASKS` holds the records of its tasks; `dfa_tl.tasks.task` draws their pairs.
 """
 
 from __future__ import annotations
 
+from dfa_tl.registry import Registry
 from dfa_tl.tasks.generators import (
     acronyms,
     agreement,
-    arithmetic_english,
+    arithmetic,
     binding,
     brackets,
-    choices_english,
+    choices,
     comparison,
     docstrings,
     geography,
     induction,
-    ioi_english,
+    ioi,
     lexical,
     morphology,
     people,
     pronouns,
     sentiment,
     sequences,
+    toys,
 )
-from dfa_tl.tasks.generators.record import BatteryTask
+from dfa_tl.tasks.task import Task
 
-_MODULES = (
-    ioi_english,
-    choices_english,
-    arithmetic_english,
+_FAMILIES = (
+    toys,
+    ioi,
+    choices,
+    arithmetic,
     comparison,
     agreement,
     pronouns,
@@ -45,5 +48,6 @@ _MODULES = (
     brackets,
     sentiment,
 )
-BATTERY: dict[str, BatteryTask] = {task.name: task for module in _MODULES for task in module.TASKS}
-"""The tasks of the battery by name."""
+TASKS: Registry[Task] = Registry("task", (task for file in _FAMILIES for task in file.TASKS))
+TOY_TASKS: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.is_toy)
+"""Names of the six tasks that the bundled models solve: the tasks of a study by default."""

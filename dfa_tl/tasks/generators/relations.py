@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generators.generate import Allowed, Draw
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Draw
 
 Fact = tuple[str, ...]
 """What is asked about, and the answer."""
@@ -32,9 +32,7 @@ def _sample(
             return chosen
 
 
-def relation(
-    topic: str, facts: Sequence[Fact], templates: Sequence[str], n_examples: int = 2
-) -> Draw:
+def relation(topic: str, facts: Sequence[Fact], *templates: str, n_examples: int = 2) -> Draw:
     """Ask for y given x; the corrupt prompt asks about another x after the same examples.
 
     Args:
@@ -60,7 +58,7 @@ def relation(
 
 
 def swapped_relation(
-    topic: str, facts: Sequence[Fact], templates: Sequence[str], n_examples: int = 1
+    topic: str, facts: Sequence[Fact], *templates: str, n_examples: int = 1
 ) -> Draw:
     """Ask for y given an x of several words.
 

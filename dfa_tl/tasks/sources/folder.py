@@ -15,9 +15,9 @@ from pathlib import Path
 
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.io.atomic import user_path
-from dfa_tl.tasks.generators.generate import check_split
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.sources.tables import READERS, read_pairs
+from dfa_tl.tasks.task import check_pair_count, check_split
 
 
 def is_folder(name: str) -> bool:
@@ -35,8 +35,7 @@ def load_folder(name: str, *, split: str, n: int | None, seed: int) -> PairDatas
             `read_pairs` finds.
     """
     check_split(split)
-    if n is not None and n < 1:
-        raise ConfigError(f"n={n}: ask for at least one pair")
+    check_pair_count(n)
     file = _file(name, split)
     data = read_pairs(file)
     pairs = list(data.pairs)

@@ -30,6 +30,7 @@ from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.prompt_pair import PromptPair, valid_text
+from dfa_tl.tasks.task import check_pair_count
 from dfa_tl.tasks.tokenization import AnswerRule
 
 Row = Mapping[str, Any]
@@ -120,8 +121,7 @@ def load_mib(
     """
     if name not in SOURCES:
         raise ConfigError(f"unknown task {name!r}: choose one of {', '.join(SOURCES)}")
-    if n is not None and n < 1:
-        raise ConfigError(f"n={n}: ask for at least one pair")
+    check_pair_count(n)
     task = SOURCES[name]
     origin = task.source if path is None else str(path)
     splits = _load(task, path)
