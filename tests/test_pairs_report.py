@@ -24,9 +24,9 @@ from dfa_tl import (
 from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import DataError
 from dfa_tl.evaluation.task_check import PairRow, PairsReport
+from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.loading import BUNDLED_FOLDER
 from dfa_tl.models.node_model import NodeModel
-from dfa_tl.models.solved_tasks import CleanLook
 from dfa_tl.passes import training_passes
 
 SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
@@ -202,7 +202,7 @@ def test_a_look_at_clean_runs(llama, toy_small, caplog):
 
     def looked(model, data, *sizes: int) -> list[str]:
         caplog.clear()
-        pairs, look = data.tokenize(model), CleanLook(model, data.name)
+        pairs, look = data.tokenize(model), ChanceAccuracyWarning(model, data.name)
         with caplog.at_level(logging.WARNING), model.unchanged(), torch.no_grad():
             for stop in sizes:
                 batch = pairs.select(range(stop), "cpu")

@@ -21,12 +21,12 @@ TOKENIZERS = (
 )
 
 
-def check_folder(folder: Path, mend: str) -> None:
+def check_folder(folder: Path, fix_hint: str) -> None:
     """Raise an error that names what is missing.
 
     Args:
         folder: The folder.
-        mend: How to get what is missing, for the message.
+        fix_hint: How to get what is missing, for the message.
 
     Raises:
         ModelError: no config.json, no weights, a missing shard of them, or no tokenizer.
@@ -34,35 +34,35 @@ def check_folder(folder: Path, mend: str) -> None:
     """
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{folder} holds no Hugging Face model: there is no config.json in it; {mend}"
+            f"{folder} holds no Hugging Face model: there is no config.json in it; {fix_hint}"
         )
-    _json(folder / "config.json", mend)
+    _json(folder / "config.json", fix_hint)
     missing = [
         shard
         for index in INDEXES
         if (folder / index).is_file()
-        for shard in sorted(set(_json(folder / index, mend).get("weight_map", {}).values()))
+        for shard in sorted(set(_json(folder / index, fix_hint).get("weight_map", {}).values()))
         if not (folder / shard).is_file()
     ]
     if missing:
         raise ModelError(
-            f"{folder} lacks {len(missing)} of its weight files ({missing[0]}); {mend}"
+            f"{folder} lacks {len(missing)} of its weight files ({missing[0]}); {fix_hint}"
         )
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(
-            f"{folder} holds no weights (model.safetensors, or shards with an index); {mend}"
+            f"{folder} holds no weights (model.safetensors, or shards with an index); {fix_hint}"
         )
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         raise ModelError(
-            f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json); {mend}"
+            f"{folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json); {fix_hint}"
         )
 
 
-def _json(file: Path, mend: str) -> dict[str, Any]:
+def _json(file: Path, fix_hint: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FileFormatError(f"{file} is no JSON ({error}); {mend}") from error
+        raise FileFormatError(f"{file} is no JSON ({error}); {fix_hint}") from error
     if not isinstance(content, dict):
-        raise FileFormatError(f"{file} holds a {type(content).__name__}, not an object; {mend}")
+        raise FileFormatError(f"{file} holds a {type(content).__name__}, not an object; {fix_hint}")
     return content

@@ -27,7 +27,7 @@ from dfa_tl.models.hugging_face import check_logits, plain_model
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.placement import DeviceMap, Placement
 from dfa_tl.models.tokenizer import saved_tokenizer
-from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
+from dfa_tl.models.weights import StrictWeightLoader, refuse_broken_weights
 from dfa_tl.settings import check_switch
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -130,8 +130,8 @@ def _load(
         _check_hashes(folder)
         return _from_folder(folder, name, placement, "install dfa_tl again")
     if folder is not None:
-        mend = "write it with save_pretrained of the model and of its tokenizer"
-        return _from_folder(folder, folder.name, placement, mend)
+        fix_hint = "write it with save_pretrained of the model and of its tokenizer"
+        return _from_folder(folder, folder.name, placement, fix_hint)
     hub_name = SHORT_NAMES.get(name, name)
     try:
         folder = hub_folder(hub_name, revision=revision, token=token, offline=offline)
@@ -177,8 +177,8 @@ def _no_model(name: str) -> str:
     )
 
 
-def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> NodeModel:
-    check_folder(folder, mend)
+def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -> NodeModel:
+    check_folder(folder, fix_hint)
     try:
         architecture = determine_architecture_from_hf_config(AutoConfig.from_pretrained(folder))
     # Settings are checked by what reads them, with errors of its own.
@@ -194,13 +194,13 @@ def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> No
             f"{name!r} is no decoder of text alone, but a {architecture}: expected a causal "
             "language model; where its decoder of text is published by itself, load that"
         )
-    loader = WholeLoader(model_class, mend)
+    loader = StrictWeightLoader(model_class, fix_hint)
     try:
         tokenizer = saved_tokenizer(folder)
     # Transformers and tokenizers raise whatever the part of the file that they stumble on makes.
     except Exception as error:
         raise FileFormatError(
-            f"the tokenizer in {folder} cannot be read ({first_line(error)}); {mend}"
+            f"the tokenizer in {folder} cannot be read ({first_line(error)}); {fix_hint}"
         ) from error
     try:
         bridge = TransformerBridge.boot_transformers(
@@ -214,13 +214,13 @@ def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> No
     except SafetensorError as error:
         raise FileFormatError(
             f"the weights in {folder} cannot be read ({first_line(error)}); they may be "
-            f"truncated: {mend}"
+            f"truncated: {fix_hint}"
         ) from error
     # Transformers, TransformerLens and Accelerate have no error of their own for a failed load.
     except Exception as error:
         where = "" if placement.device_map is None else f" with device_map={placement.device_map!r}"
         raise ModelError(f"{name!r} could not be loaded{where} ({first_line(error)})") from error
-    refuse_broken_weights(bridge, name, mend)
+    refuse_broken_weights(bridge, name, fix_hint)
     bridge.cfg.model_name = name
     model = NodeModel(bridge.eval(), name)
     # A TransformerBridge computes attention itself, and leaves out parts that it does not know.

@@ -12,13 +12,13 @@ from torch import nn
 from dfa_tl.errors import ConfigError, ModelError
 
 
-class WholeLoader:
+class StrictWeightLoader:
     """Stands for a Transformers class, and loads a model with all of its weights or none."""
 
-    def __init__(self, base: Any, mend: str) -> None:
-        """Load with the class `base`; `mend` says how to get weights that are missing."""
+    def __init__(self, base: Any, fix_hint: str) -> None:
+        """Load with the class `base`; `fix_hint` says how to get weights that are missing."""
         self.base = base
-        self.mend = mend
+        self.fix_hint = fix_hint
 
     def from_pretrained(self, folder: str, **options: Any) -> nn.Module:
         """As the class's own.
@@ -32,7 +32,7 @@ class WholeLoader:
         if unset:
             raise ModelError(
                 f"the weights in {folder} do not fit its config.json: {len(unset)} parameters of "
-                f"the model are missing or of another shape ({sorted(unset)[0]}); {self.mend}"
+                f"the model are missing or of another shape ({sorted(unset)[0]}); {self.fix_hint}"
             )
         placed = options.get("device_map")
         if isinstance(placed, dict):
@@ -61,7 +61,7 @@ def _check_places(model: nn.Module, placed: dict[str, str]) -> None:
         )
 
 
-def refuse_broken_weights(bridge: nn.Module, name: str, mend: str) -> None:
+def refuse_broken_weights(bridge: nn.Module, name: str, fix_hint: str) -> None:
     """Raise `ModelError` for weights that are NaN or infinite."""
     for parameter_name, parameter in bridge.named_parameters():
         if not parameter.is_floating_point() or parameter.numel() == 0:
@@ -70,5 +70,5 @@ def refuse_broken_weights(bridge: nn.Module, name: str, mend: str) -> None:
         if not (least.isfinite() and most.isfinite()):
             where = parameter_name.replace("_original_component.", "")
             raise ModelError(
-                f"{name!r} has weights that are NaN or infinite, first {where}; {mend}"
+                f"{name!r} has weights that are NaN or infinite, first {where}; {fix_hint}"
             )

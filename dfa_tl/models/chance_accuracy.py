@@ -25,7 +25,7 @@ ENOUGH = 8
 logger = logging.getLogger(__name__)
 
 
-class CleanLook:
+class ChanceAccuracyWarning:
     """Looks at the clean runs of a task's first pairs, and warns once where they guess."""
 
     def __init__(self, model: NodeModel, task: str) -> None:
