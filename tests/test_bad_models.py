@@ -274,7 +274,7 @@ CASES = {
     ),
     "missing folder": Bad(lambda _: "./nowhere", ModelError, "no model './nowhere'"),
     "missing folder as a path": Bad(lambda s: s.tmp_path / "no", ModelError, "no model '/.*/no'"),
-    "empty folder": Bad(empty, ModelError, r"there is no config\.json in it; write it with save_"),
+    "empty folder": Bad(empty, ModelError, r"it has no config\.json; write it with save_"),
     "folder without tokenizer": Bad(
         without("tokenizer*"), ModelError, r"holds no tokenizer \(tokenizer\.json, .*; write it"
     ),

@@ -29,7 +29,7 @@ from dfa_tl import (
     load_task,
 )
 from dfa_tl.models import state
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.nodes import mlp_site
 from hooked_models import hooked_transformer
 from tiny_models import random_pairs, tiny_model

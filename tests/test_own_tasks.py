@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from dfa_tl import NodeScores, align, attribute, load_model, load_task
 from dfa_tl.cli import app
 from dfa_tl.errors import ConfigError, DataError, DFAError
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.report import write_report
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from test_study import TINY

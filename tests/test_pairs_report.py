@@ -25,7 +25,7 @@ from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import DataError
 from dfa_tl.evaluation.task_check import PairRow, PairsReport
 from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.passes import training_passes
 

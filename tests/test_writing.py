@@ -36,7 +36,7 @@ from dfa_tl.errors import ConfigError, DFAError, FileFormatError, FileWriteError
 from dfa_tl.io.atomic import destination, user_path, write_file
 from dfa_tl.io.output import output_file, output_folder
 from dfa_tl.io.strict_json import json_bytes, parse_json
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.report import write_report
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.store import Store

@@ -37,7 +37,7 @@ def models(quiet: Quiet = False) -> None:
     Examples:
       dfa-tl models --quiet
     """
-    from dfa_tl.models.loading import BUNDLED
+    from dfa_tl.models.folder import BUNDLED
 
     for name in BUNDLED:
         model = dfa_tl.load_model(name)

@@ -32,8 +32,7 @@ from torch import Tensor
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.io.atomic import readable
-from dfa_tl.io.mib_graph import require, table
-from dfa_tl.io.mib_tensors import load_plain
+from dfa_tl.io.foreign import load_torch_file, require, table
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.io.tensors import node_set
 from dfa_tl.nodes import Node, NodeSet
@@ -97,7 +96,7 @@ def read_matrix(path: str | Path) -> PaperMatrix:
     """
     path = readable(path, "an alignment matrix of the paper's code (.pt)")
     try:
-        content = table(load_plain(path), "its content")
+        content = table(load_torch_file(path), "its content")
         require(content, ("W", "small_nodes", "large_nodes"), "it")
         source = _nodes(content["small_nodes"], "small_nodes")
         target = _nodes(content["large_nodes"], "large_nodes")

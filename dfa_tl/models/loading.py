@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -18,20 +15,23 @@ from transformer_lens.model_bridge.sources.transformers import (
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.display import first_line
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
-from dfa_tl.io.atomic import user_path
-from dfa_tl.io.model_names import NOT_LOADED, SHORT_NAMES
-from dfa_tl.models.folder import check_folder
-from dfa_tl.models.hub import first_line, hub_folder
+from dfa_tl.io.model_names import SHORT_NAMES
+from dfa_tl.models.folder import (
+    BUNDLED,
+    check_bundled_files,
+    check_folder,
+    hub_folder,
+    local_folder,
+    unknown_model,
+)
 from dfa_tl.models.hugging_face import check_logits, plain_model
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.placement import DeviceMap, Placement
 from dfa_tl.models.tokenizer import saved_tokenizer
 from dfa_tl.models.weights import StrictWeightLoader, refuse_broken_weights
 from dfa_tl.settings import check_switch
-
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"
-BUNDLED = ("toy-small", "toy-large")
 
 
 @checked_arguments(
@@ -127,7 +127,7 @@ def _load(
     if folder is not None and revision is not None:
         raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")
     if name in BUNDLED and folder is not None:
-        _check_hashes(folder)
+        check_bundled_files(folder)
         return _from_folder(folder, name, placement, "install dfa_tl again")
     if folder is not None:
         fix_hint = "write it with save_pretrained of the model and of its tokenizer"
@@ -138,43 +138,8 @@ def _load(
     except HubError as error:
         if "/" in hub_name:
             raise
-        raise HubError(f"{_no_model(name)}; as a hub name: {error}") from error
+        raise HubError(f"{unknown_model(name)}; as a hub name: {error}") from error
     return _from_folder(folder, name, placement, f"fetch it whole with `hf download {hub_name}`")
-
-
-def local_folder(model: str | Path) -> Path | None:
-    """The folder that a model's name or path stands for; None for a name on the hub.
-
-    Raises:
-        ModelError: a path, or a name like those of the bundled models, that leads nowhere; or a
-            name of the benchmark's whose model cannot be loaded.
-    """
-    name = str(model)
-    if name in BUNDLED:
-        return BUNDLED_FOLDER / name
-    # A folder that happens to be called like a model, but holds none, does not stand in its way.
-    # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
-    folder = user_path(name).absolute()
-    is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
-    if (folder / "config.json").is_file() or (
-        folder.is_dir() and (is_path or name not in SHORT_NAMES)
-    ):
-        return folder
-    if name in NOT_LOADED:
-        raise ModelError(f"{name!r} cannot be loaded: {NOT_LOADED[name]}")
-    if is_path or name.startswith("toy-"):
-        raise ModelError(_no_model(name))
-    return None
-
-
-def _no_model(name: str) -> str:
-    known = [*BUNDLED, *SHORT_NAMES]
-    alike = [each for each in known if each.split("-")[0] == name.split("-")[0]]
-    near = ", ".join(alike or difflib.get_close_matches(name, known))
-    return (
-        f"no model {name!r}{f' (did you mean {near}?)' if near else ''}: expected a folder, "
-        f"a hub name (organisation/model), or one of {', '.join(known)}"
-    )
 
 
 def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -> NodeModel:
@@ -227,12 +192,3 @@ def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -
     with torch.no_grad():
         check_logits(model, plain_model(bridge), f"Hugging Face's own {architecture}")
     return model
-
-
-def _check_hashes(folder: Path) -> None:
-    """Raise `FileFormatError` unless the bundled files are those that were shipped."""
-    expected = json.loads((folder / "sha256.json").read_text())
-    for file_name, digest in expected.items():
-        file = folder / file_name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            raise FileFormatError(f"{file} is missing, truncated or altered; install dfa_tl again")

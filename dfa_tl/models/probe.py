@@ -37,8 +37,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfa_tl.display import first_line
 from dfa_tl.errors import ModelError
-from dfa_tl.models.hub import first_line
 from dfa_tl.models.isolation import unchanged, without_user_hooks
 from dfa_tl.models.state import remove_hook
 from dfa_tl.nodes import NodeSet, head_site, mlp_site
