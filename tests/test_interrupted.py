@@ -199,8 +199,7 @@ def test_interrupted_again_and_again_while_it_is_put_back(model, monkeypatch):
     call = calls_on(model)["evaluate"]
     expected = call()
     with monkeypatch.context() as patch:
-        patch.setattr("dfa_tl.models.interventions.remove_hook", interrupted)
-        patch.setattr("dfa_tl.models.node_model.remove_hook", interrupted)
+        patch.setattr(state, "remove_hook", interrupted)
         patch.setattr(state, "_take_off", sometimes)
         with pytest.raises(KeyboardInterrupt):
             call()

@@ -24,6 +24,7 @@ from dfa_tl.cli.app import (
     alignment_config,
     load,
     load_pairs,
+    print_curve,
 )
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import write_file
@@ -179,7 +180,6 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
-    from dfa_tl.evaluation.intervals import cpr_interval
     from dfa_tl.study.config import GRIDS
     from dfa_tl.tasks.metrics import METRICS
 
@@ -204,9 +204,7 @@ def evaluate(
     lines = ["scores,k,n_kept,faithfulness"]
     for name, by_metric in curves.items():
         curve = by_metric[metric]
-        typer.echo(
-            f"{name}: CPR {cpr_interval(curve)}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}"
-        )
+        print_curve(name, curve)
         points = zip(curve.ks, curve.n_kept, curve.faithfulness, strict=True)
         lines += [f"{name},{k},{n},{f:.6g}" for k, n, f in points]
     if file is not None:

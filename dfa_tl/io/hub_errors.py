@@ -91,7 +91,7 @@ def _explain(
             f"{TOKENS_PAGE} and give it ({GIVE_TOKEN})"
         )
     if status == 403:
-        right = "to write to your repositories" if action == "write" else "to read gated ones"
+        right = "to write" if action == "write" else "to read gated repositories"
         return (
             f"the token given may not {action} {repo_id}: allow it {right} at {TOKENS_PAGE}, or "
             f"give another ({GIVE_TOKEN})"

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from dfa_tl.models.interventions import hooked
-from dfa_tl.models.node_model import NodeModel, residual_site
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.partial_run import residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
 from dfa_tl.tasks.batches import PairBatch
 

@@ -7,7 +7,8 @@ everything that this package put on the model is looked for, and everything else
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -91,6 +92,20 @@ def remove_hook(point: Any, handle: Any) -> None:
     handle.hook.remove()
     if handle in point.fwd_hooks:
         point.fwd_hooks.remove(handle)
+
+
+@contextmanager
+def added_hooks(hooks: Iterable[tuple[Any, Callable[..., Any]]]) -> Iterator[None]:
+    """Inside, each function is a hook of its hook point, after any that are there already."""
+    added: list[tuple[Any, Any]] = []
+    try:
+        for point, function in hooks:
+            point.add_hook(function)
+            added.append((point, point.fwd_hooks[-1]))
+        yield
+    finally:
+        for point, handle in added:
+            remove_hook(point, handle)
 
 
 def _handles(module: nn.Module) -> list[Any]:
