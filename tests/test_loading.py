@@ -272,7 +272,7 @@ def test_a_tokenizer_splits_as_it_was_saved(tmp_path, caplog):
     text = "w3 w17 w5"
     with caplog.at_level(logging.WARNING, "dfa_tl"):
         model = load_model(tmp_path)
-    assert "Qwen2Tokenizer splits text in another way" in caplog.text
+    assert "split text differently" in caplog.text
     assert model.prompt_tokens(text).tolist() == [3, 17, 5]
     saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert saved.encode(text, add_special_tokens=False).ids == [3, 17, 5]
@@ -376,7 +376,7 @@ def test_heads_of_a_post_norm_model_do_not_add_up_singly(case_of):
     """The norm of the sum of the heads is not the sum of norms, nor of the heads."""
     case = case_of("Gemma-2")
     assert not check(case.model).additive_heads
-    assert "heads do not add up singly" in str(check(case.model))
+    assert "so heads do not add up" in str(check(case.model))
     block = case.model.tl.blocks[1]
     batch = case.data.tokenize(case.model).select([0], "cpu")
     with torch.no_grad(), capture(case.model, [head_site(1), "blocks.1.hook_attn_out"]) as seen:
@@ -398,7 +398,7 @@ def test_check_against_another_model(save_tiny, tmp_path):
     assert check(model, tiny_model("llama-gqa")).compared_with == "the LlamaForCausalLM given"
     with pytest.raises(ModelError, match="logits differ from those of the LlamaForCausalLM given"):
         check(model, tiny_model("llama-gqa", seed=1))
-    with pytest.raises(ModelError, match="has 60 logits, the plain model 61: it is another model"):
+    with pytest.raises(ModelError, match="has 60 logits, the plain model 61: it is a different"):
         check(model, tiny_model("llama-gqa", vocab_size=61))
 
 

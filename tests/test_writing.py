@@ -373,7 +373,7 @@ def test_the_home_of_nobody(path, home):
 
 @pytest.mark.parametrize("path", [None, 3, b"bytes", "nul\0l"])
 def test_what_is_no_path(path, unchecked):
-    with pytest.raises(ConfigError, match=r"a path must be a text or a pathlib\.Path|NUL"):
+    with pytest.raises(ConfigError, match=r"a path must be a str or a pathlib\.Path|NUL"):
         user_path(path)
 
 
@@ -456,7 +456,9 @@ def test_out_of_another_kind(tmp_path, monkeypatch):
     (tmp_path / "notes").touch()
     with pytest.raises(ConfigError, match=r"x\.csv ends in \.csv; .* in \.html or \.png\. Give"):
         output_file("x.csv", "page.html", (".html", ".png"))
-    with pytest.raises(ConfigError, match=r"x\.csv ends like a file; several files are written"):
+    with pytest.raises(
+        ConfigError, match=r"x\.csv ends like a file, but several files are written"
+    ):
         output_folder("x.csv")
     with pytest.raises(FileWriteError, match="notes is a file, where a folder is needed"):
         output_file("notes", "page.html")

@@ -46,7 +46,7 @@ def models(quiet: Quiet = False) -> None:
 
 
 def tasks() -> None:
-    """List the tasks that have a name. A folder with train.csv and test.csv is a task, too.
+    """List the tasks that have a name. A folder with train.csv and test.csv is also a task.
 
     Examples:
       dfa-tl tasks
@@ -118,7 +118,7 @@ def align(
     prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
-    r"""Train W on the tasks that the scores are of.
+    r"""Train W on the tasks of the given scores.
 
     Examples:
       dfa-tl align --target toy-large --scores mcqa.safetensors --scores arc_easy.safetensors \
@@ -131,7 +131,7 @@ def align(
         loaded = dfa_tl.NodeScores.load(path)
         of_task[str(loaded.provenance.get("task", ""))] = loaded
     if len(of_task) < len(scores):
-        raise ConfigError("two of the scores files are of the same task; give each task once")
+        raise ConfigError("two of the scores files belong to the same task; give each task once")
     alignment = dfa_tl.align(
         of_task,
         load(target, device, dtype, prepend_bos),

@@ -64,7 +64,7 @@ def submission_file(folder: str | Path, task: str, model: str, suffix: str = ".j
         suffix: `.json` or `.pt`.
 
     Raises:
-        ConfigError: another suffix, or names that do not make a folder's.
+        ConfigError: the suffix is another, or a name cannot be part of a folder's name.
     """
     last = SHORT_NAMES.get(model, model).rpartition("/")[2]
     task = task.removeprefix("mib/").replace("_", "-")
@@ -81,26 +81,26 @@ def submission_file(folder: str | Path, task: str, model: str, suffix: str = ".j
 
 
 def write_graph(path: Path, graph: Graph) -> None:
-    """Write a graph; the suffix says in which form.
+    """Write a graph, in the form of the suffix.
 
     Raises:
-        ConfigError: another suffix than .json and .pt.
-        FileWriteError: the file cannot be written; what was there is as it was.
+        ConfigError: the suffix is not .json or .pt.
+        FileWriteError: the file cannot be written; an old file is unchanged.
     """
     _check_suffix(path)
     write_file(path, _to_json(graph) if path.suffix == ".json" else _to_torch_file(graph))
 
 
 def read_graph(path: str | Path) -> Graph:
-    """Read a graph at node level; the suffix says in which form.
+    """Read a graph at node level, in the form of the suffix.
 
     Args:
         path: The file, or the folder of a task and model that holds one.
 
     Raises:
-        ConfigError: another suffix than .json and .pt.
-        FileFormatError: no such file; one that is too large, altered, not of this format, or of a
-            graph without scores of its nodes; other nodes than its `cfg` says; infinite scores.
+        ConfigError: the suffix is not .json or .pt.
+        FileFormatError: the file does not exist, is too large, altered or of another format, or has
+            no scores of nodes, other nodes than its `cfg` says, or infinite scores.
     """
     path = user_path(path)
     if path.is_dir():
@@ -110,12 +110,14 @@ def read_graph(path: str | Path) -> Graph:
     try:
         return _from_json(path) if path.suffix == ".json" else _from_torch_file(path)
     except FileFormatError as error:
-        raise FileFormatError(f"{path} is no graph with scores of nodes: {error}") from error
+        raise FileFormatError(f"{path} is not a graph with scores of nodes: {error}") from error
 
 
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
-        raise ConfigError(f"{path} must end in .json or .pt, the benchmark's two forms")
+        raise ConfigError(
+            f"{path} must end in .json or .pt, the two forms of the benchmark's files"
+        )
 
 
 def _only_file(folder: Path) -> Path:
@@ -132,8 +134,8 @@ def _only_file(folder: Path) -> Path:
 def _to_json(graph: Graph) -> bytes:
     """The file's content. Every edge is listed: some 100 MB for 32 layers of 32 heads.
 
-    EAP-IG writes NaN, which is no JSON, for a node that was not scored. Here its score is left out,
-    which EAP-IG reads as NaN.
+    EAP-IG writes NaN, which is not JSON, for a node that was not scored. Here its score is left
+    out, which EAP-IG reads as NaN.
     """
     nodes: dict[str, dict[str, float | bool]] = {
         name: {"in_graph": False} | ({} if math.isnan(score) else {"score": score})

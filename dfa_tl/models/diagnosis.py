@@ -14,7 +14,7 @@ from dfa_tl.tasks.batches import PairBatch
 
 @torch.no_grad()
 def where_not_finite(model: NodeModel, batch: PairBatch) -> str:
-    """In words: the first hook, in the order of the computation, with a value that is not finite.
+    """A phrase that names the first hook, in computation order, with a value that is not finite.
 
     Both prompts of each pair are run again, unpatched.
     """
@@ -38,4 +38,4 @@ def where_not_finite(model: NodeModel, batch: PairBatch) -> str:
         if found:
             site, row = found[0]
             return f"first at {site}, in the {name} run of pair {int(batch.index[row])}"
-    return "every activation of the plain runs is finite, so the metric or its gradient is not"
+    return "every activation of the runs is finite, so the metric or its gradient is not"

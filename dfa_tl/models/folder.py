@@ -1,4 +1,4 @@
-"""The folder of a model: found by name, fetched from the hub, checked for all that it must hold."""
+"""The folder of a model: found by name or fetched from the hub, and checked for missing files."""
 
 from __future__ import annotations
 

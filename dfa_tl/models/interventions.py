@@ -26,7 +26,7 @@ from dfa_tl.models.state import added_hooks
 from dfa_tl.nodes import NodeSet, head_site, mlp_site
 
 HookFunction = Callable[[Tensor], Tensor | None]
-"""From an activation to the one that takes its place; None leaves it."""
+"""From an activation to its replacement; None keeps it."""
 
 Weights = Mapping[str, Float[Tensor, "..."]]
 """A weight for each site, of a shape that broadcasts over the site's activation."""

@@ -1,4 +1,4 @@
-"""`load_model`: a bundled model, a local folder, a hub name, or a model that is there already."""
+"""`load_model`: a bundled model, a local folder, a hub name, or a live model."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def load_model(
         revision: Branch, tag or commit of a hub model.
         token: Access token for a gated or private hub model (default: the variable `HF_TOKEN`, or
             the login of `hf auth login`).
-        offline: Load a hub model from the local cache without a look at the network (default: as
-            the variable `HF_HUB_OFFLINE` says).
+        offline: Load a hub model from the local cache only, without the network (default: as the
+            variable `HF_HUB_OFFLINE` says).
         prepend_bos: Whether prompts begin with a BOS, for a live model too, which it leaves as it
             is. None: as the model does by default (Llama-3, Gemma-2 and GPT-2 with one, Pythia and
             Qwen-2.5 without), and with one for the benchmark's tasks. True: always; where the
@@ -76,8 +76,8 @@ def load_model(
             benchmark does. False: never. See `NodeModel.prompt_tokens`.
 
     Raises:
-        HubError: a hub model cannot be had: it is gated, missing, or not in the cache without a
-            network; the message says what to accept, set or download.
+        HubError: a hub model cannot be fetched: it is gated, does not exist, or is not in the cache
+            while there is no network. The message says what to accept, set or download.
         ModelError: no such model, a folder without weights or tokenizer, weights that are missing
             or not finite, an architecture without heads and MLPs; or options given for a live
             model.
@@ -125,7 +125,9 @@ def _load(
 ) -> NodeModel:
     name, folder = str(model), local_folder(model)
     if folder is not None and revision is not None:
-        raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")
+        raise ConfigError(
+            f"revision={revision!r}: {name} is not a hub model, so it has no revisions"
+        )
     if name in BUNDLED and folder is not None:
         check_bundled_files(folder)
         return _from_folder(folder, name, placement, "install dfa_tl again")
@@ -149,20 +151,20 @@ def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -
     # Settings are checked by what reads them, with errors of its own.
     except Exception as error:
         raise ModelError(
-            f"{name!r} is of an architecture, or has settings, of which this TransformerLens and "
-            f"Transformers can make no model ({first_line(error)})"
+            f"the architecture or the settings of {name!r} are not supported by this version of "
+            f"TransformerLens and Transformers ({first_line(error)})"
         ) from error
     model_class = get_hf_model_class_for_architecture(architecture)
-    # Transformers loads some models of text and images as causal ones too; their name tells them.
+    # Transformers loads some models of text and images as causal ones too; their name shows it.
     if model_class is not AutoModelForCausalLM or architecture.endswith("ConditionalGeneration"):
         raise ModelError(
-            f"{name!r} is no decoder of text alone, but a {architecture}: expected a causal "
-            "language model; where its decoder of text is published by itself, load that"
+            f"{name!r} is not a text-only decoder but a {architecture}: expected a causal language "
+            "model; if its text decoder is published separately, load that"
         )
     loader = StrictWeightLoader(model_class, fix_hint)
     try:
         tokenizer = saved_tokenizer(folder)
-    # Transformers and tokenizers raise whatever the part of the file that they stumble on makes.
+    # Transformers and tokenizers have no error of their own for a broken file.
     except Exception as error:
         raise FileFormatError(
             f"the tokenizer in {folder} cannot be read ({first_line(error)}); {fix_hint}"

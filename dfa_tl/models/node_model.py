@@ -140,7 +140,7 @@ class NodeModel:
 
         Args:
             prompt: The text.
-            prepend_bos: What the data set asks for; what the model was loaded with goes before.
+            prepend_bos: What the data set asks for; the model's own setting takes precedence.
 
         Raises:
             DataError: more tokens than the model takes.

@@ -194,8 +194,8 @@ def _stream_error(
     if unlike > tolerance or reached <= tolerance:
         raise ModelError(
             f"{where} a multiple of what is set at {mlp_site(layer)} by {unlike:.2e} of its "
-            f"largest value, of which that is {reached:.2e}: it is not what the MLP writes to "
-            "the residual stream, so it cannot be patched there"
+            f"largest value (that multiple is {reached:.2e} of it): it is not what the MLP writes "
+            "to the residual stream, so it cannot be patched there"
         )
     return max(error, unlike)
 

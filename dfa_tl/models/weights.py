@@ -1,6 +1,6 @@
-"""Weights as they are loaded: all of them, on the devices asked for, and finite.
+"""Checks on loaded weights: complete, on the devices asked for, and finite.
 
-Transformers itself only warns of parameters without weights, and leaves them random.
+Transformers only warns about parameters without weights, and leaves them random.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dfa_tl.errors import ConfigError, ModelError
 
 
 class StrictWeightLoader:
-    """Stands for a Transformers class, and loads a model with all of its weights or none."""
+    """A Transformers model class that refuses to load a model without all of its weights."""
 
     def __init__(self, base: Any, fix_hint: str) -> None:
         """Load with the class `base`; `fix_hint` says how to get weights that are missing."""
@@ -21,11 +21,11 @@ class StrictWeightLoader:
         self.fix_hint = fix_hint
 
     def from_pretrained(self, folder: str, **options: Any) -> nn.Module:
-        """As the class's own.
+        """Load as the class itself does.
 
         Raises:
-            ModelError: parameters that have no weights, or weights of another shape.
-            ConfigError: a device map that does not fit the model's modules.
+            ModelError: a parameter has no weights, or weights of another shape.
+            ConfigError: the device map does not fit the model's modules.
         """
         model, report = self.base.from_pretrained(folder, output_loading_info=True, **options)
         unset = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
@@ -52,7 +52,7 @@ def _check_places(model: nn.Module, placed: dict[str, str]) -> None:
     if unknown:
         raise ConfigError(
             f"device_map names {unknown[0]!r}, and the model has no such module: its parts are "
-            f"{parts}, and theirs, such as {sorted(names)[len(names) // 2]}"
+            f"{parts}, and their own parts, such as {sorted(names)[len(names) // 2]}"
         )
     if left_out:
         raise ConfigError(
@@ -62,7 +62,7 @@ def _check_places(model: nn.Module, placed: dict[str, str]) -> None:
 
 
 def refuse_broken_weights(bridge: nn.Module, name: str, fix_hint: str) -> None:
-    """Raise `ModelError` for weights that are NaN or infinite."""
+    """Raise `ModelError` if a weight is NaN or infinite."""
     for parameter_name, parameter in bridge.named_parameters():
         if not parameter.is_floating_point() or parameter.numel() == 0:
             continue

@@ -29,7 +29,7 @@ def register_task(task: Task) -> Task:
     """Make a generated task known to `load_task` and to studies, in this process.
 
     Raises:
-        ConfigError: there is a task of this name.
+        ConfigError: there is already a task of this name.
     """
     return TASKS.register(task)
 
@@ -85,11 +85,11 @@ def load_task(
             Hugging Face hub.
 
     Raises:
-        ConfigError: unknown task or split, no such folder, `n` below 1, or a path with a task
-            that is not the benchmark's.
-        FileFormatError: a file of a folder that cannot be read.
-        DataError: the split does not hold `n` distinct pairs, shares some with the train split of
-            its folder, or a benchmark's data set cannot be loaded.
+        ConfigError: the task, split or folder does not exist, `n` is below 1, or `path` is given
+            for a task that is not the benchmark's.
+        FileFormatError: a file of a folder cannot be read.
+        DataError: the split does not hold `n` distinct pairs, or shares pairs with the train split
+            of its folder, or a data set of the benchmark cannot be loaded.
 
     Example:
         >>> data = load_task("arithmetic_addition", n=2)
@@ -100,7 +100,9 @@ def load_task(
     if name.startswith(MIB):
         return load_mib(name, split=split, n=n, seed=seed, path=path)
     if path is not None:
-        raise ConfigError(f"path={str(path)!r}: only the benchmark's tasks take one, not {name!r}")
+        raise ConfigError(
+            f"path={str(path)!r}: only the benchmark's tasks take a path, not {name!r}"
+        )
     if is_folder(name):
         return load_folder(name, split=split, n=n, seed=seed)
     check_task(name)
@@ -112,7 +114,7 @@ def load_task(
 
 
 def check_task(name: str) -> None:
-    """Raise `ConfigError` unless a task is known, or the path of a folder, which need not exist."""
+    """Raise `ConfigError` unless `name` is a task or the path of a folder, which need not exist."""
     known = [*TOY_TASKS, *SOURCES, *(name for name in TASKS if name not in TOY_TASKS)]
     if name not in known and not is_folder(name):
         raise ConfigError(

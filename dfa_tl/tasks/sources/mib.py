@@ -38,12 +38,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MibTask:
-    """How one task is read.
+    """How one task is read from its data set.
 
     Attributes:
         source: The data set on the hub.
         columns: The columns that are read.
-        pair: From a row to its pair; None where the benchmark leaves the row out.
+        pair: Makes the pair of a row; None where the benchmark leaves the row out.
         answer_rule: How its answers become tokens.
         config: The data set's configuration; None for its only one.
     """
@@ -131,7 +131,7 @@ def load_mib(
     missing = [column for column in task.columns if column not in table.column_names]
     if missing:
         raise DataError(
-            f"{origin} is no data set for {name}: it lacks {', '.join(missing)} and has "
+            f"{origin} is not a data set for {name}: it lacks {', '.join(missing)} and has "
             f"{', '.join(table.column_names)}"
         )
     pairs = []
