@@ -2,54 +2,12 @@
 
 from __future__ import annotations
 
-from dfa_tl.tasks.generators.relations import relation, swapped_relation
-from dfa_tl.tasks.generators.words import rows
+from dfa_tl.tasks.generators.relations import facts, relation, swapped_relation
 from dfa_tl.tasks.task import Task
 
-CAPITALS = rows("""
-    France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon England:London
-    Scotland:Edinburgh Ireland:Dublin Norway:Oslo Sweden:Stockholm
-    Denmark:Copenhagen Finland:Helsinki Poland:Warsaw Austria:Vienna Hungary:Budapest
-    Greece:Athens Russia:Moscow China:Beijing Japan:Tokyo Iran:Tehran Iraq:Baghdad Egypt:Cairo
-    Canada:Ottawa Jamaica:Kingston Chile:Santiago Syria:Damascus
-    Belgium:Brussels Switzerland:Bern
-""")
-LANGUAGES = rows("""
-    France:French Germany:German Italy:Italian Spain:Spanish Portugal:Portuguese England:English
-    Norway:Norwegian Sweden:Swedish Denmark:Danish Finland:Finnish Poland:Polish Austria:German
-    Hungary:Hungarian Greece:Greek Turkey:Turkish Russia:Russian China:Chinese Japan:Japanese
-    Iran:Persian Iraq:Arabic Israel:Hebrew Egypt:Arabic Mexico:Spanish Cuba:Spanish
-    Brazil:Portuguese Argentina:Spanish Chile:Spanish Australia:English Vietnam:Vietnamese
-    Thailand:Thai Indonesia:Indonesian Syria:Arabic Lebanon:Arabic Romania:Romanian
-    Serbia:Serbian Peru:Spanish Colombia:Spanish Venezuela:Spanish Libya:Arabic Yemen:Arabic
-    Morocco:Arabic Sudan:Arabic Panama:Spanish Guatemala:Spanish Ecuador:Spanish Scotland:English
-    Ireland:English Jordan:Arabic Ukraine:Ukrainian
-""")
-LANDMARKS = rows(
-    """
-    the Eiffel Tower:France; the Louvre:France; Notre Dame:France; the Palace of Versailles:France;
-    Mont Blanc:France; the Colosseum:Italy; the Tower of Pisa:Italy; the Grand Canal:Italy;
-    Mount Etna:Italy; the Uffizi Gallery:Italy; Big Ben:England; Stonehenge:England;
-    Buckingham Palace:England; the Tower of London:England; Westminster Abbey:England;
-    Edinburgh Castle:Scotland; Loch Ness:Scotland; Ben Nevis:Scotland; the Taj Mahal:India;
-    the Red Fort:India; the Golden Temple:India; the Great Wall:China; the Forbidden City:China;
-    Tiananmen Square:China; the Terracotta Army:China; Mount Fuji:Japan; the Tokyo Tower:Japan;
-    Osaka Castle:Japan; the Great Pyramid of Giza:Egypt; the Valley of the Kings:Egypt;
-    the Great Sphinx:Egypt; the Suez Canal:Egypt; the Acropolis:Greece; the Parthenon:Greece;
-    Mount Olympus:Greece; the Kremlin:Russia; Red Square:Russia; the Hermitage Museum:Russia;
-    the Bolshoi Theatre:Russia; Lake Baikal:Russia; Machu Picchu:Peru; the Nazca Lines:Peru;
-    Chichen Itza:Mexico; the Brandenburg Gate:Germany; Neuschwanstein Castle:Germany;
-    Cologne Cathedral:Germany; the Reichstag:Germany; the Black Forest:Germany;
-    the Sydney Opera House:Australia; the Great Barrier Reef:Australia; Bondi Beach:Australia;
-    Ayers Rock:Australia; the Sagrada Familia:Spain; the Alhambra:Spain; the Prado Museum:Spain;
-    Park Guell:Spain; the Hagia Sophia:Turkey; the Blue Mosque:Turkey; the Grand Bazaar:Turkey;
-    Angkor Wat:Cambodia; the CN Tower:Canada; Banff National Park:Canada;
-    Christ the Redeemer:Brazil; Copacabana Beach:Brazil; Sugarloaf Mountain:Brazil; Petra:Jordan;
-    the Panama Canal:Panama; Masada:Israel;
-    Persepolis:Iran; Ha Long Bay:Vietnam
-    """,
-    ";",
-)
+CAPITALS = facts("capitals")
+LANGUAGES = facts("languages")
+LANDMARKS = facts("landmarks")
 
 TASKS = (
     Task(

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from dfa_tl.tasks.prompt_pair import PromptPair
 from dfa_tl.tasks.task import Allowed, Draw
 
+FOLDER = Path(__file__).parent / "facts"
+
 Fact = tuple[str, ...]
 """What is asked about, and the answer."""
+
+
+def facts(name: str) -> tuple[Fact, ...]:
+    """The facts of a file in `facts/`: one a line, its fields separated by colons."""
+    lines = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(tuple(line.split(":")) for line in lines)
 
 
 def fact_key(topic: str, fact: Fact) -> str:
