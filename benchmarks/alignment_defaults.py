@@ -29,7 +29,7 @@ from dfa_tl import (
 )
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_file
-from dfa_tl.tasks import TASKS
+from dfa_tl.tasks import TOY_TASKS
 
 SETTINGS: dict[str, dict] = {
     f"{normalization}, {initialization}, rate {rate}": {
@@ -58,13 +58,13 @@ def main() -> None:
     constant = controls.uniform_s(source.nodes)
     rows = []
     for seed in range(arguments.seeds):
-        train = {task: load_task(task, n=arguments.pairs, seed=seed) for task in TASKS}
-        held = {task: load_task(task, split="validation", n=96, seed=seed) for task in TASKS}
+        train = {task: load_task(task, n=arguments.pairs, seed=seed) for task in TOY_TASKS}
+        held = {task: load_task(task, split="validation", n=96, seed=seed) for task in TOY_TASKS}
         options = {"method": arguments.method, "progress": False}
-        scores = {task: attribute(source, train[task], **options) for task in TASKS}
-        gold = {task: attribute(target, train[task], **options) for task in TASKS}
-        for task in TASKS:
-            others = {other: train[other] for other in TASKS if other != task}
+        scores = {task: attribute(source, train[task], **options) for task in TOY_TASKS}
+        gold = {task: attribute(target, train[task], **options) for task in TOY_TASKS}
+        for task in TOY_TASKS:
+            others = {other: train[other] for other in TOY_TASKS if other != task}
             circuits = {"gold": gold[task]}
             for name, settings in SETTINGS.items():
                 config = AlignmentConfig(seed=seed, **settings)

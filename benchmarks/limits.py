@@ -40,7 +40,7 @@ from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_file
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.models.bundled.train import build_tokenizer
-from dfa_tl.models.memory_tracking import peak_of
+from dfa_tl.models.tensor_memory import peak_of
 
 LLAMA: dict[str, Any] = {"vocab_size": 128_256, "num_key_value_heads": 8}
 SHAPES: dict[str, Any] = {

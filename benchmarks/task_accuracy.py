@@ -1,4 +1,4 @@
-"""Whether pretrained models can do the tasks of the battery.
+"""Whether pretrained models can do the tasks in natural English.
 
 python benchmarks/task_accuracy.py --models FOLDER --model smollm2-135m
 
@@ -24,8 +24,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from dfa_tl import load_model, load_task
 from dfa_tl.errors import DataError
 from dfa_tl.io.atomic import write_file
+from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.batches import TokenPairs
-from dfa_tl.tasks.generators import BATTERY
 
 OUT = Path(__file__).parent / "results" / "task_accuracy.csv"
 PRECISION = "4-bit, dequantised"
@@ -67,7 +67,8 @@ def save(rows: pd.DataFrame) -> None:
     write_file(OUT, text.encode())
 
 
-ORDER = {name: i for i, name in enumerate(BATTERY)}
+ENGLISH = [name for name, task in TASKS.items() if not task.is_toy]
+ORDER = {name: i for i, name in enumerate(ENGLISH)}
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", type=Path, required=True, help="folder of model folders")
     parser.add_argument("--model", nargs="+", help="which of them (default: all)")
-    parser.add_argument("--task", nargs="+", default=list(BATTERY), choices=list(BATTERY))
+    parser.add_argument("--task", nargs="+", default=list(ENGLISH), choices=list(ENGLISH))
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--again", action="store_true", help="measure what is there already, too")
     arguments = parser.parse_args()

@@ -28,6 +28,12 @@ def shortened(text: str, limit: int = 80) -> str:
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
 
 
+def first_line(error: BaseException) -> str:
+    """An exception's kind and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 class _Repr(reprlib.Repr):
     """Short at every level: what a file holds may refer to itself over and over."""
 

@@ -23,8 +23,8 @@ from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate
-from dfa_tl.models.memory_tracking import peak_of
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.tensor_memory import peak_of
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import TokenPairs

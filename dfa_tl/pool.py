@@ -5,15 +5,14 @@
     with local_pool(2) as pool:
         run_study(config, "runs/llama", pool)
 
-The workers of a plain `ProcessPoolExecutor` wait for work for ever when the process that made them
-is killed: each holds both ends of the pipe that they get work from, so that it is never closed.
-Here a thread of each worker waits for the end of that process, however it came, and ends the worker
-within about a second, also in the middle of a job: PyTorch computes without holding Python's lock.
-What a worker leaves behind then is what `kill -9` would leave, and a study believes nothing that is
-half-written.
+The workers of a plain `ProcessPoolExecutor` wait for ever when their parent process is killed: each
+holds both ends of the pipe that work comes from, so the pipe is never closed. Here a thread of each
+worker waits for the parent to end, and then ends the worker within about a second, also in the
+middle of a job, because PyTorch computes without holding Python's lock. A worker then leaves what
+`kill -9` would leave, and a study ignores everything that is half-written.
 
-This module imports little, so that a worker watches before it has imported PyTorch. Only while it
-imports the program's own main module it does not watch yet.
+This module imports little, so that a worker watches its parent before it imports PyTorch. It does
+not watch yet while it imports the program's main module.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ CHECK_SECONDS = 1.0
 def local_pool(
     workers: int, initializer: Callable[[], object] | None = None
 ) -> AbstractContextManager[ProcessPoolExecutor]:
-    """Processes that end with this one, and at once where the block ends with an exception.
+    """Processes that end with this one, or at once when the block ends with an exception.
 
     Args:
         workers: How many; each loads the models that it works on.
-        initializer: Called once in each, say to register methods of your own. Give a function of
-            a module: it is sent to the workers by its name.
+        initializer: Called once in each process, for example to register your own methods. Give a
+            function of a module, because it is sent to the workers by name.
 
     Returns:
-        A context manager that gives the executor. Programs that use it need
-        `if __name__ == "__main__"`, as all that start processes do.
+        A context manager that gives the executor. A program that uses it needs
+        `if __name__ == "__main__"`, as every program that starts processes does.
 
     Raises:
         ConfigError: `workers` is not a whole number from 1, or the initializer cannot be sent to
@@ -73,7 +72,7 @@ def _pool(workers: int, pickled: bytes) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BaseException:
-            # What they are at is lost, and all that is done is kept: nothing is waited for.
+            # Unfinished jobs are lost and finished ones are kept, so there is nothing to wait for.
             for process in list((pool._processes or {}).values()):
                 process.terminate()
             raise
@@ -83,7 +82,7 @@ def _start_worker(pickled_initializer: bytes) -> None:
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     # Ctrl-C reaches the workers too: they end without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Bars of one process need no lock between processes, which would be left behind by its end.
+    # Progress bars of one process need no lock between processes, which would outlive the process.
     tqdm.set_lock(RLock())
     initializer = pickle.loads(pickled_initializer)  # may import a lot: after the thread runs
     if initializer is not None:
@@ -91,14 +90,14 @@ def _start_worker(pickled_initializer: bytes) -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait until the process that started this one is no more, and end this one.
+    """Wait until the parent process ends, and then end this one.
 
-    Two signs, because each can fail alone. The pipe or handle of `parent_process` is closed when
-    the parent ends, on every system, but not while a fork of the parent holds it too. The id of the
-    parent changes when it ends, on POSIX systems.
+    There are two signs, because each can fail alone. The pipe or handle of `parent_process` closes
+    when the parent ends, on every system, unless a fork of the parent holds it too. On POSIX
+    systems the parent's id changes when it ends.
     """
     parent, known_as = multiprocessing.parent_process(), os.getppid()
-    with suppress(OSError):  # the pipe cannot be read: that is no parent either
+    with suppress(OSError):  # if the pipe cannot be read, there is no parent either
         while parent is not None and parent.is_alive() and os.getppid() == known_as:
             parent.join(CHECK_SECONDS)
     os._exit(1)

@@ -18,7 +18,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from dfa_tl import StudyResults, align, attribute, evaluate, load_model, load_task, viz
-from dfa_tl.tasks import TASKS
+from dfa_tl.tasks import TOY_TASKS
 
 HERE = Path(__file__).parent
 IMAGES = HERE / "images"
@@ -28,9 +28,9 @@ TASK, METHOD, TRAIN_PAIRS, TEST_PAIRS = "ioi", "nap-ig-inputs", 96, 96
 def circuit_figures() -> Iterator[tuple[str, go.Figure]]:
     """Figures of one circuit carried over zero-shot, by name."""
     source, target = load_model("toy-small"), load_model("toy-large")
-    train = {task: load_task(task, n=TRAIN_PAIRS) for task in TASKS}
+    train = {task: load_task(task, n=TRAIN_PAIRS) for task in TOY_TASKS}
     scores = {task: attribute(source, pairs, METHOD) for task, pairs in train.items()}
-    others = [task for task in TASKS if task != TASK]
+    others = [task for task in TOY_TASKS if task != TASK]
     alignment = align(
         {task: scores[task] for task in others}, target, {task: train[task] for task in others}
     )

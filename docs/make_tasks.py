@@ -1,4 +1,4 @@
-"""Write docs/tasks.md: the tasks of the battery, and what pretrained models do on them.
+"""Write docs/tasks.md: the tasks in natural English, and what pretrained models do on them.
 
 python benchmarks/task_accuracy.py --models FOLDER
 python docs/make_tasks.py
@@ -12,7 +12,7 @@ import pandas as pd
 
 from dfa_tl import load_task
 from dfa_tl.io.atomic import write_file
-from dfa_tl.tasks.generators import BATTERY
+from dfa_tl.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 DONE = 0.8
@@ -33,7 +33,7 @@ PairDataset('country_capital', 50 pairs)
 ```
 
 Made by `python docs/make_tasks.py`; not edited by hand. A task is added by a record in one of the
-files of `dfa_tl/tasks/generators/`; `tests/test_task_battery.py` checks whatever is registered.
+files of `dfa_tl/tasks/generators/`; `tests/test_every_task.py` checks whatever is registered.
 
 ## Tasks
 
@@ -52,6 +52,7 @@ pairs the accuracy is coarse.
 Made by `python benchmarks/task_accuracy.py --models FOLDER`.
 
 """
+ENGLISH = {name: task for name, task in TASKS.items() if not task.is_toy}
 
 
 def as_code(text: str) -> str:
@@ -62,7 +63,7 @@ def as_code(text: str) -> str:
 def examples() -> str:
     """A table of the tasks."""
     lines = ["| task | family | clean | corrupt | studied in |", "|---|---|---|---|---|"]
-    for name, task in BATTERY.items():
+    for name, task in ENGLISH.items():
         pair = load_task(name, split="test", n=1).pairs[0]
         sides = ((pair.clean, pair.answer), (pair.corrupt, pair.wrong_answer))
         clean, corrupt = (
@@ -86,16 +87,16 @@ def results(rows: pd.DataFrame) -> str:
     pairs = {name: sorted(set(rows[rows.model == name].pairs)) for name in names}
     heads = [f"{name}, {' or '.join(map(str, pairs[name]))} pairs" for name in names]
     lines = [f"| task | {' | '.join(heads)} |", "|---|" + "---|" * len(names)]
-    for task in BATTERY:
+    for task in ENGLISH:
         lines.append(f"| {task} | {' | '.join(found.get((name, task), '–') for name in names)} |")
     lines.append("")
     for name in names:
         measured = rows[rows.model == name]
         done = measured[measured.accuracy >= DONE].task
-        families = {BATTERY[task].family for task in done}
+        families = {ENGLISH[task].family for task in done}
         lines.append(
             f"- {name} does {len(done)} tasks of {len(families)} families; {len(measured)} of the "
-            f"{len(BATTERY)} tasks were measured."
+            f"{len(ENGLISH)} tasks were measured."
         )
     return "\n".join(lines) + "\n"
 
@@ -103,9 +104,9 @@ def results(rows: pd.DataFrame) -> str:
 def main() -> None:
     """Write the page."""
     rows = pd.read_csv(ROOT / "benchmarks" / "results" / "task_accuracy.csv")
-    rows = rows[rows.task.isin(list(BATTERY))]
-    families = {task.family for task in BATTERY.values()}
-    page = HEAD.format(n_tasks=len(BATTERY), n_families=len(families)) + "\n" + examples()
+    rows = rows[rows.task.isin(list(ENGLISH))]
+    families = {task.family for task in ENGLISH.values()}
+    page = HEAD.format(n_tasks=len(ENGLISH), n_families=len(families)) + "\n" + examples()
     (precision,) = set(rows.precision)
     page += ACCURACY.format(done=DONE, precision=precision) + results(rows)
     write_file(ROOT / "docs" / "tasks.md", page.encode())

@@ -31,7 +31,7 @@ from dfa_tl import (
 )
 from dfa_tl.errors import DataError
 from dfa_tl.io.output import output_file
-from dfa_tl.tasks import TASKS
+from dfa_tl.tasks import TOY_TASKS
 from dfa_tl.viz import faithfulness_curves, save_figure
 from dfa_tl.viz.export import FIGURE_ENDINGS
 
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Transfer a circuit from one model to another.")
     parser.add_argument("--source", default="toy-small", help="model whose circuit is known")
     parser.add_argument("--target", default="toy-large", help="model that it is carried over to")
-    parser.add_argument("--task", default="ioi", choices=TASKS)
+    parser.add_argument("--task", default="ioi", choices=TOY_TASKS)
     parser.add_argument("--method", default="nap-ig-inputs", help="attribution method")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs and of W's training")
     parser.add_argument(
@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
 def usable_tasks(source: NodeModel, target: NodeModel, seed: int) -> dict[str, PairDataset]:
     """Training pairs of every task whose answers are single tokens in both models."""
     usable = {}
-    for task in TASKS:
+    for task in TOY_TASKS:
         pairs = load_task(task, n=TRAIN_PAIRS, seed=seed)
         try:
             pairs.tokenize(source)

@@ -236,12 +236,12 @@ ARCHITECTURES = (
 # Why models are refused: the reason, and a part of the message.
 NO_HEADS = "layers without heads (state spaces, recurrences, convolutions)", "has no hook point"
 NOT_SEEN = "TransformerLens has no hook points for its heads or MLPs", "has no hook point"
-WIDTHS = "TransformerLens cuts its heads at the wrong width", "cannot be told apart there"
+WIDTHS = "TransformerLens cuts its heads at the wrong width", "cannot be distinguished there"
 OTHERS = "more than heads and MLPs writes to the residual stream", "something else writes"
 NOT_LOADED = "TransformerLens cannot load it", "could not be loaded"
 NOT_CAUSAL = "not causal", "is not a causal language model"
-NO_DECODER = "no decoder of text alone", "is no decoder of text alone"
-NO_CLASS = "Transformers has no code of its own for it", "can make no model"
+NO_DECODER = "no decoder of text alone", "is not a text-only decoder"
+NO_CLASS = "Transformers has no code of its own for it", "not supported by this version"
 
 REFUSED = {
     NO_HEADS: """BambaForCausalLM FalconMambaForCausalLM GraniteMoeHybridForCausalLM

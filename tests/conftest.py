@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from dfa_tl import NodeModel, PairDataset, load_model
 from dfa_tl.models.bundled.train import build_tokenizer
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.study import StudyResults
 from families_table import (  # noqa: F401  (hooks of pytest)
     pytest_addoption,

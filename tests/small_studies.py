@@ -15,7 +15,7 @@ import torch
 
 from dfa_tl import AlignmentConfig, load_model, load_task
 from dfa_tl.models.attention import attention_patterns
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.report import write_report
 from dfa_tl.study import PairSpec, StudyConfig, run_study
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from dfa_tl import Node, PromptPair, load_task
 from dfa_tl.errors import ConfigError, DataError, HookError, ModelError
 from dfa_tl.models.attention import AttentionPatterns, attention_patterns
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.viz.attention import attention_view, circuitsvis_script, token_view
 from tiny_models import KINDS
 

@@ -114,7 +114,10 @@ def as_list(last_logits, batch):
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        (averaged, r"'averaged' must give .* one number per pair; got shape \(\) of torch.float32"),
+        (
+            averaged,
+            r"'averaged' must return .* one number per pair; got shape \(\) of torch.float32",
+        ),
         (column, r"got shape \([14], 1\) of torch.float32"),
         (of_half, r"got shape \([02],\) of torch.float32"),
         (right, r"got shape \([14],\) of torch.bool"),

@@ -137,7 +137,7 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "json-with-a-key-twice": (
         jsonl('{"clean": "a", "clean": "z", "corrupt": "b", "answer": "c", "wrong_answer": "d"}'),
         FileFormatError,
-        ("line 1: not a row of pairs: the key 'clean' is there twice",),
+        ("line 1: not a row of pairs: the key 'clean' occurs twice",),
     ),
     "json-nested-too-deep": (jsonl("[" * 100_000), FileFormatError, ("line 1: not a row of",)),
     "json-number-of-5000-digits": (
@@ -177,7 +177,7 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "mapping-of-an-unknown-name": (
         table(ROW, columns={"prompt": "clean"}),
         ConfigError,
-        ("unknown name 'prompt'; choose of clean, corrupt, corrupted, answer",),
+        ("unknown name 'prompt'; choose one of clean, corrupt, corrupted, answer",),
     ),
     "a-dictionary-of-splits": (
         lambda place: read_pairs(datasets.DatasetDict(train=datasets.Dataset.from_list([ROW]))),
@@ -259,12 +259,12 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "answer-out-of-vocabulary": (
         pairs({"answer": 10**6, "wrong_answer": 5}),
         DataError,
-        ("answer token 1000000 is out of the vocabulary, 0 to", "hold for one tokenizer only"),
+        ("answer token 1000000 is outside the vocabulary, 0 to", "hold for one tokenizer only"),
     ),
     "tokens-out-of-vocabulary": (
         tokens_out_of_vocabulary,
         DataError,
-        ("clean tokens of pairs [1] of 'tokens' are out of",),
+        ("clean tokens of pairs [1] of 'tokens' are outside",),
     ),
     "tokens-that-are-no-whole-numbers": (
         lambda place: PairDataset.from_tokens(
@@ -315,12 +315,12 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "a-path-for-a-generated-task": (
         lambda place: load_task("ioi", path=place.folder),
         ConfigError,
-        ("only the benchmark's tasks take one, not 'ioi'",),
+        ("only the benchmark's tasks take a path, not 'ioi'",),
     ),
     "another-schema": (
         lambda place: load_task("mib/ioi", path=MIB / "arc_easy"),
         DataError,
-        ("is no data set for mib/ioi: it lacks metadata, s2_io_flip_counterfactual and has",),
+        ("is not a data set for mib/ioi: it lacks metadata, s2_io_flip_counterfactual and has",),
     ),
     "a-row-of-another-schema": (
         odd_mib_row,

@@ -215,11 +215,11 @@ BAD = {
     ),
     "oversized header": (
         S, altered(saved, lambda c: struct.pack("<Q", 5000) + c[8:].ljust(6000)), NodeScores,
-        "has a header of 5,000 bytes, 4,000 at most are read",
+        "has a header of 5,000 bytes, and at most 4,000 are read",
     ),
     "oversized file": (
         S, lambda path: scores_file(path, torch.zeros(60_000)), NodeScores,
-        "has 240,.* bytes; a dfa_tl scores file has 200,000 at most, .* it was not read",
+        "has 240,.* bytes, and a dfa_tl scores file has at most 200,000.* it was not read",
     ),
     "another kind of file": (
         S, alignment_file, NodeScores, "not a dfa_tl scores file but one of kind 'alignment'"
@@ -259,7 +259,10 @@ BAD = {
         r"scores must be finite; not so for a0\.h1",
     ),
     "an infinite score of the input": (
-        S, lambda path: scores_file(path, input=math.inf), NodeScores, "Infinity is no JSON number"
+        S,
+        lambda path: scores_file(path, input=math.inf),
+        NodeScores,
+        "Infinity is not a JSON number",
     ),
     "text for the score of the input": (
         S, lambda path: scores_file(path, input="0.5"), NodeScores, "must be a number or null"
@@ -304,7 +307,7 @@ BAD = {
     ),
     "settings that are not finite": (
         S, lambda path: alignment_file(path, config={"temperature": math.nan}), Alignment,
-        "NaN is no JSON number",
+        "NaN is not a JSON number",
     ),
     "a history of another length": (
         S,
@@ -328,7 +331,7 @@ BAD = {
     ),
     "not JSON": (J, altered(mib_json, lambda c: c[:-9]), "mib", "it is not valid JSON"),
     "JSON nested too deep": (J, deep, "mib", "it is not valid JSON"),
-    "JSON with a node twice": (J, doubled, "mib", "the key 'm0' is there twice"),
+    "JSON with a node twice": (J, doubled, "mib", "the key 'm0' occurs twice"),
     "JSON that is a list": (J, altered(mib_json, lambda c: b"[]"), "mib", "must be a dictionary"),
     "JSON without nodes": (J, lambda p: mib_json(p, drop("nodes")), "mib", "it lacks nodes; it"),
     "JSON with missing nodes": (
@@ -377,7 +380,7 @@ BAD = {
     "pt that is truncated": (P, altered(mib_pt, lambda c: c[:-99]), "mib", "truncated"),
     "pt that is corrupted": (
         P, altered(mib_pt, lambda c: c.replace(b"nodes_scores", b"nodes_scorex")), "mib",
-        "is no graph with scores of nodes",
+        "is not a graph with scores of nodes",
     ),
     "pt that grows when read": (P, zip_bomb, "mib", "it holds 300,000 bytes; 200,000 at most"),
     "pt of a graph with scored edges": (

@@ -245,7 +245,7 @@ def test_a_tokenizer_with_nothing_to_prepend(tmp_path, benchmark_ioi):
     core = Tokenizer(WordLevel({f"w{i}": i for i in range(60)}, unk_token="w0"))
     core.pre_tokenizer = WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(tmp_path)
-    message = r"a BOS is to be prepended, and the tokenizer has none .*'<\|endoftext\|>'"
+    message = r"prompts should begin with a BOS, and the tokenizer has none .*'<\|endoftext\|>'"
     with pytest.raises(ModelError, match=message):
         load_model(tmp_path, prepend_bos=True)
     model = load_model(tmp_path)

@@ -29,7 +29,7 @@ from dfa_tl import (
 from dfa_tl.alignment.clean_cache import clean_run
 from dfa_tl.alignment.train import soft_masked_logits
 from dfa_tl.models.interventions import capture, hooked
-from dfa_tl.models.node_model import Resume, residual_site
+from dfa_tl.models.partial_run import Resume, residual_site
 from dfa_tl.nodes import mlp_site
 from dfa_tl.tasks.metrics import kl_divergence
 from hooked_models import hooked_transformer

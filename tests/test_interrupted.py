@@ -29,7 +29,7 @@ from dfa_tl import (
     load_task,
 )
 from dfa_tl.models import state
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.nodes import mlp_site
 from hooked_models import hooked_transformer
 from tiny_models import random_pairs, tiny_model
@@ -199,8 +199,7 @@ def test_interrupted_again_and_again_while_it_is_put_back(model, monkeypatch):
     call = calls_on(model)["evaluate"]
     expected = call()
     with monkeypatch.context() as patch:
-        patch.setattr("dfa_tl.models.interventions.remove_hook", interrupted)
-        patch.setattr("dfa_tl.models.node_model.remove_hook", interrupted)
+        patch.setattr(state, "remove_hook", interrupted)
         patch.setattr(state, "_take_off", sometimes)
         with pytest.raises(KeyboardInterrupt):
             call()

@@ -15,7 +15,7 @@ from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError, OutOfMemoryError
 from dfa_tl.memory import OTHER_JOBS, run_job
 from dfa_tl.models.batching import is_out_of_memory
-from dfa_tl.models.memory_tracking import TrackMemory, peak_of
+from dfa_tl.models.tensor_memory import TrackMemory, peak_of
 from dfa_tl.nodes import mlp_site
 
 pytestmark = pytest.mark.slow

@@ -10,9 +10,9 @@ from torch import nn
 
 from dfa_tl import NodeModel, PairDataset, align, attribute, evaluate, load_model
 from dfa_tl.errors import FileFormatError, HookError, ModelError
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.models.interventions import capture, hooked, interpolate, replace, site_weights
-from dfa_tl.models.loading import BUNDLED_FOLDER
-from dfa_tl.models.node_model import Resume, residual_site
+from dfa_tl.models.partial_run import Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site, node_sites
 from hooked_models import hooked_transformer
 from tiny_models import KINDS, tiny_model
@@ -50,7 +50,7 @@ def test_a_run_from_a_layer_equals_the_whole_run(case_of, kind, fallback, monkey
         ):
             whole = model.last_logits(batch.clean, batch.mask, batch.last)
         if fallback:
-            monkeypatch.setattr(model, "_block_output", "other")
+            monkeypatch.setattr(model._run, "block_output", "other")
         for layer in layers:
             resume = Resume(layer, residuals[residual_site(layer)])
             with hooked(model, {site: lambda a: a * 2}):
@@ -243,7 +243,7 @@ def test_bundled_tokenizer_splits_words(toy_small):
 
 
 def test_bundled_weights_are_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr("dfa_tl.models.loading.BUNDLED_FOLDER", tmp_path)
+    monkeypatch.setattr("dfa_tl.models.folder.BUNDLED_FOLDER", tmp_path)
     folder = tmp_path / "toy-small"
     shutil.copytree(BUNDLED_FOLDER / "toy-small", folder)
     load_model("toy-small")

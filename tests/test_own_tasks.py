@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from dfa_tl import NodeScores, align, attribute, load_model, load_task
 from dfa_tl.cli import app
 from dfa_tl.errors import ConfigError, DataError, DFAError
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.report import write_report
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from test_study import TINY
@@ -79,19 +79,22 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda mine: (mine / "test.jsonl").write_text("{}") and load_task(str(mine), split="test"),
         "several files for the split 'test'",
     ),
-    "too-many": (lambda mine: load_task(str(mine), n=13), "13 pairs were asked for, it holds 12"),
+    "too-many": (
+        lambda mine: load_task(str(mine), n=13),
+        "13 pairs were asked for, and it holds 12",
+    ),
     "none-asked-for": (lambda mine: load_task(str(mine), n=0), "n=0: ask for at least one pair"),
     "shared-pairs": (
         lambda mine: (
             (mine / "test.csv").write_bytes((mine / "train.csv").read_bytes())
             and load_task(str(mine), split="test")
         ),
-        "12 of 12 pairs are in train.csv too",
+        "12 of 12 pairs are also in train.csv",
     ),
     "path-and-folder": (lambda mine: load_task(str(mine), path=mine), "only the benchmark's tasks"),
     "path-of-a-generated-task": (
         lambda mine: load_task("ioi", path=mine),
-        "only the benchmark's tasks take one, not 'ioi'",
+        "only the benchmark's tasks take a path, not 'ioi'",
     ),
     "name-without-a-slash": (lambda mine: load_task("names"), "written with a slash"),
 }

@@ -24,9 +24,9 @@ from dfa_tl import (
 from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import DataError
 from dfa_tl.evaluation.task_check import PairRow, PairsReport
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.models.node_model import NodeModel
-from dfa_tl.models.solved_tasks import CleanLook
 from dfa_tl.passes import training_passes
 
 SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
@@ -202,7 +202,7 @@ def test_a_look_at_clean_runs(llama, toy_small, caplog):
 
     def looked(model, data, *sizes: int) -> list[str]:
         caplog.clear()
-        pairs, look = data.tokenize(model), CleanLook(model, data.name)
+        pairs, look = data.tokenize(model), ChanceAccuracyWarning(model, data.name)
         with caplog.at_level(logging.WARNING), model.unchanged(), torch.no_grad():
             for stop in sizes:
                 batch = pairs.select(range(stop), "cpu")
@@ -213,7 +213,9 @@ def test_a_look_at_clean_runs(llama, toy_small, caplog):
         return caplog.messages
 
     wrong = wrong_pairs(llama, 12)
-    message = "may not be able to do 'wrong': it prefers the answer in 0 % of the first {} pairs"
+    message = (
+        "may not be able to do 'wrong': it prefers the right answer in 0 % of the first {} pairs"
+    )
     (said,) = looked(llama.model, wrong, 8)
     assert message.format(8) in said
     (said,) = looked(llama.model, wrong, 3, 5, 7, 10, 12)
@@ -232,7 +234,10 @@ def test_attribute_and_align_warn_once(llama, caplog, method, batch_size):
             llama.model, data, method, ig_steps=2, batch_size=batch_size, progress=False
         )
         (said,) = caplog.messages
-        assert "may not be able to do 'wrong': it prefers the answer in 0 % of the first 8" in said
+        assert (
+            "may not be able to do 'wrong': it prefers the right answer in 0 % of the first 8"
+            in said
+        )
         caplog.clear()
         tasks = {"mine": data, "yours": data, "few": wrong_pairs(llama, 7)}
         config = AlignmentConfig(epochs=2, batch_size=batch_size)
@@ -287,6 +292,6 @@ def test_tokens_of_another_model_are_refused(toy_small):
     tokens = torch.full((1, 3), 10**6)
     data = PairDataset.from_tokens(tokens, tokens, torch.tensor([[1, 2]]))
     with pytest.raises(
-        DataError, match=r"clean tokens of pairs \[0\] of 'tokens' are out of the vocab"
+        DataError, match=r"clean tokens of pairs \[0\] of 'tokens' are outside the vocab"
     ):
         report_pairs(toy_small, data)

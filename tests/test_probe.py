@@ -8,7 +8,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from dfa_tl import NodeModel, load_model
 from dfa_tl.errors import ModelError
-from dfa_tl.models.probe import mask_option, probe
+from dfa_tl.models.partial_run import mask_option
+from dfa_tl.models.probe import probe
 from dfa_tl.nodes import head_site, mlp_site
 from tiny_models import tiny_model, word_tokenizer
 

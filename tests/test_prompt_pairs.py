@@ -61,8 +61,8 @@ def test_an_id_of_any_integer_type_is_an_id(five):
         ("clean", 3.5, "clean must be text, not float"),
         ("clean", b"w3 w4", "clean must be text, not bytes"),
         ("corrupt", ["w3", "w4"], "corrupt must be text, not list"),
-        ("corrupt", "w3 \ud83d", "corrupt is no valid Unicode .its character 3 is half of a"),
-        ("answer", "\udc00", "answer is no valid Unicode"),
+        ("corrupt", "w3 \ud83d", "corrupt is not valid Unicode .its character 3 is half of a"),
+        ("answer", "\udc00", "answer is not valid Unicode"),
         ("answer", None, "answer must be text or a token id .a whole number., not NoneType"),
         ("answer", 5.0, "answer must be text or a token id .a whole number., not float"),
         ("answer", float("nan"), "answer must be text or a token id"),
@@ -104,7 +104,7 @@ def test_a_data_set_of_something_else(pairs, message):
 def test_rows_that_are_no_valid_unicode(tmp_path, cell):
     good = {"clean": "a", "corrupt": "b", "answer": "c", "wrong_answer": "d"}
     rows = [good, good | {"corrupt": cell}, good | {"answer": cell}]
-    message = r"(?s)'corrupt' is no valid Unicode .* in row 1.*'answer' is no valid .* in row 2"
+    message = r"(?s)'corrupt' is not valid Unicode .* in row 1.*'answer' is not valid .* in row 2"
     with pytest.raises(DataError, match=message):
         read_pairs(pd.DataFrame(rows, dtype=object))
     file = tmp_path / "mine.jsonl"
@@ -208,7 +208,7 @@ def test_no_pair_of_that_number(number, llama):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("number", ["clean", 1.0, None, True, [0, 1], torch.tensor([1])])
 def test_what_is_no_number_of_a_pair(number):
-    with pytest.raises(ConfigError, match=r"give the number of a pair, data\[0\], or a slice"):
+    with pytest.raises(ConfigError, match=r"give the index of a pair, data\[0\], or a slice"):
         load_task("ioi", n=4)[number]
 
 
@@ -233,8 +233,8 @@ def too_few_rows(tmp_path_factory):
         ({"corrupt": "w69 w61"}, r"the corrupt prompt has tokens \(61, 69\) beyond"),
         ({"answer": "w65"}, r"answer 'w65' has tokens \(65\) beyond .* which has 60 rows"),
         ({"wrong_answer": "w60"}, r"answer 'w60' has tokens \(60\) beyond"),
-        ({"wrong_answer": 60}, "answer token 60 is out of the vocabulary, 0 to 59"),
-        ({"answer": -1}, "answer token -1 is out of the vocabulary"),
+        ({"wrong_answer": 60}, "answer token 60 is outside the vocabulary, 0 to 59"),
+        ({"answer": -1}, "answer token -1 is outside the vocabulary"),
     ],
 )
 @pytest.mark.parametrize("rule", ["one-token", "first-token"])

@@ -110,7 +110,7 @@ def test_a_small_folder_is_used_whole_unless_more_is_asked_for(sums):
     assert NodeScores.load("s.safetensors").provenance["pairs"] == 10
     result = run("attribute", *small, "--out", "s.safetensors", "--pairs", 11)
     assert result.exit_code == 1
-    assert "11 pairs were asked for, it holds 10" in result.output
+    assert "11 pairs were asked for, and it holds 10" in result.output
     transfer = ("transfer", "--source", "toy-small", "--target", "toy-small", "--task", sums,
                 "--train", "arc_easy", "--method", "nap", "--out", "out", "--quiet")  # fmt: skip
     result = run(*transfer, "--set", "epochs=1")
@@ -119,7 +119,7 @@ def test_a_small_folder_is_used_whole_unless_more_is_asked_for(sums):
     assert aligned.provenance["pairs"] == {sums: 10}
     result = run(*transfer, "--test-pairs", 96)
     assert "error: " in result.output
-    assert "96 pairs were asked for, it holds 10" in result.output
+    assert "96 pairs were asked for, and it holds 10" in result.output
     evaluate = ("evaluate", "--model", "toy-small", "--task", sums, "--scores", "s.safetensors")
     assert run(*evaluate, "--quiet").exit_code == 0
     assert run(*evaluate, "--quiet", "--pairs", 11).exit_code == 1
@@ -248,11 +248,11 @@ def test_a_place_that_cannot_be_written_is_refused_first(command, nothing_runs, 
     refused("file", "file is a file, where a folder is needed")
     refused("x.jsonl", "x.jsonl ends ")
     if command in ("transfer", "study", "tables"):
-        refused("x.csv", "x.csv ends like a file; several files are written: give a folder")
+        refused("x.csv", "x.csv ends like a file, but several files are written: give a folder")
     refused("file/below/it", "file is a file, where a folder is needed")
     refused("x" * 300, "cannot be written (File name too long)")
     monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
-    refused("new/below", f"{nothing_runs} may not be written to")
+    refused("new/below", f"{nothing_runs} is not writable")
     assert tree(nothing_runs) == before
 
 

@@ -83,8 +83,8 @@ def other_tasks(rows: list[dict]) -> None:
 
 
 ODD: dict[str, tuple[Callable[[list[dict]], Any], str]] = {
-    "nan": (put(cpr=math.nan), "is not valid JSON: NaN is no JSON number"),
-    "infinite": (put(m_clean=math.inf), "is not valid JSON: Infinity is no JSON number"),
+    "nan": (put(cpr=math.nan), "is not valid JSON: NaN is not a JSON number"),
+    "infinite": (put(m_clean=math.inf), "is not valid JSON: Infinity is not a JSON number"),
     "text": (put(cmd="0.9"), "row 1: cmd must be a finite number, got '0.9'"),
     "null": (put(floor=None), "row 1: floor must be a finite number, got None"),
     "truth": (put(cpr=True), "row 1: cpr must be a finite number, got True"),
@@ -94,7 +94,7 @@ ODD: dict[str, tuple[Callable[[list[dict]], Any], str]] = {
         "row 1: cpr_low must be a finite number or null",
     ),
     "limits in the wrong order": (put(cmd_low=2, cmd_high=1), "row 1: cmd_low is above cmd_high"),
-    "infinite structure": (put(pearson=math.inf), "not valid JSON: Infinity is no JSON number"),
+    "infinite structure": (put(pearson=math.inf), "not valid JSON: Infinity is not a JSON number"),
     "negative cost": (put(task_target_forward=-1), "row 1: task_target_forward must be a number"),
     "no pairs": (put(n=0), "row 1: n must be a whole number from 1, got 0"),
     "missing column": (lambda rows: rows[1].pop("cpr"), "row 1 lacks cpr"),
@@ -156,7 +156,7 @@ def test_rows_that_make_no_sense(study, name):
         (b"[" * 100_000, "is not valid JSON"),
         (b'{"a": 1}', "it must be a list of rows"),
         (b"[1]", "it must be a list of rows"),
-        (b'[{"cpr": 1, "cpr": 2}]', "the key 'cpr' is there twice"),
+        (b'[{"cpr": 1, "cpr": 2}]', "the key 'cpr' occurs twice"),
         (b"\xff", "is not valid JSON"),
     ],
 )
@@ -176,7 +176,7 @@ def test_tables_refuse_forged_rows(study, tmp_path):
     results = forged(study, "rows.json", json.dumps(rows).encode(), tmp_path / "copy")
     assert results.missing == []  # all checksums are in order
     for read in (results.frame, partial(analysis.leaderboard, results)):
-        with pytest.raises(FileFormatError, match="NaN is no JSON number"):
+        with pytest.raises(FileFormatError, match="NaN is not a JSON number"):
             read()
 
 
@@ -208,7 +208,7 @@ def test_curves_refuse_forged_files(study, change, message, tmp_path):
     [
         (lambda text: '{"format":1,"config":' + "[" * 100_000, "is not valid JSON"),
         (lambda text: "[]", "the file must be a dictionary"),
-        (lambda text: text.replace("{", '{"format": 2, ', 1), "the key 'format' is there twice"),
+        (lambda text: text.replace("{", '{"format": 2, ', 1), "the key 'format' occurs twice"),
         ({"format": 99}, "format 99, expected"),
         ({"models": {}}, "models lacks 'toy-small'"),
         ({"models": ["ab"]}, r"models must be a dictionary, got \['ab'\]"),

@@ -7,9 +7,9 @@ import torch
 
 from dfa_tl import PairDataset, PromptPair, load_task
 from dfa_tl.errors import ConfigError, DataError
-from dfa_tl.tasks.generators.generate import generate, split_of
-from dfa_tl.tasks.generators.vocabulary import HABITAT, WEATHER
+from dfa_tl.tasks.generators.toy_vocabulary import HABITAT, WEATHER
 from dfa_tl.tasks.metrics import METRICS, kl
+from dfa_tl.tasks.task import Task, generate_pairs, split_of
 
 IOI = "When Mary and John went to the store , {} gave a drink to"
 GOOD = PromptPair(IOI.format("John"), IOI.format("Mary"), " Mary", " John")
@@ -76,8 +76,9 @@ def test_bad_task_requests(arguments, error, message):
 
 
 def test_a_split_that_is_too_small():
+    mine = Task("mine", "mine", lambda rng, allowed: GOOD, "always the same pair", "none")
     with pytest.raises(DataError, match=r"only 1 distinct pairs were found, 2 were asked for"):
-        generate(lambda rng, allowed: GOOD, 2, name="mine", split="test", seed=0)
+        generate_pairs(mine, 2, split="test", seed=0)
 
 
 @pytest.mark.parametrize(

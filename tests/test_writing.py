@@ -36,7 +36,7 @@ from dfa_tl.errors import ConfigError, DFAError, FileFormatError, FileWriteError
 from dfa_tl.io.atomic import destination, user_path, write_file
 from dfa_tl.io.output import output_file, output_folder
 from dfa_tl.io.strict_json import json_bytes, parse_json
-from dfa_tl.models.loading import BUNDLED_FOLDER
+from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.report import write_report
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.store import Store
@@ -373,7 +373,7 @@ def test_the_home_of_nobody(path, home):
 
 @pytest.mark.parametrize("path", [None, 3, b"bytes", "nul\0l"])
 def test_what_is_no_path(path, unchecked):
-    with pytest.raises(ConfigError, match=r"a path must be a text or a pathlib\.Path|NUL"):
+    with pytest.raises(ConfigError, match=r"a path must be a str or a pathlib\.Path|NUL"):
         user_path(path)
 
 
@@ -456,7 +456,9 @@ def test_out_of_another_kind(tmp_path, monkeypatch):
     (tmp_path / "notes").touch()
     with pytest.raises(ConfigError, match=r"x\.csv ends in \.csv; .* in \.html or \.png\. Give"):
         output_file("x.csv", "page.html", (".html", ".png"))
-    with pytest.raises(ConfigError, match=r"x\.csv ends like a file; several files are written"):
+    with pytest.raises(
+        ConfigError, match=r"x\.csv ends like a file, but several files are written"
+    ):
         output_folder("x.csv")
     with pytest.raises(FileWriteError, match="notes is a file, where a folder is needed"):
         output_file("notes", "page.html")

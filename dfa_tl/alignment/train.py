@@ -32,10 +32,10 @@ from dfa_tl.alignment.linear_map import LinearMap, initial_map
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError
 from dfa_tl.models.batching import Halving
+from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.interventions import interpolate, site_weights
 from dfa_tl.models.node_model import NodeModel
-from dfa_tl.models.solved_tasks import CleanLook
 from dfa_tl.scores import NodeScores, check_nodes, check_scored
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import kl_divergence
@@ -161,7 +161,7 @@ def train(
         batches = _batches(target, data, settings.batch_size)
         clean_runs = CleanRuns(target, len(batches), cache)
         halving = Halving()
-        looks = {task: CleanLook(target, task) for task in data}
+        looks = {task: ChanceAccuracyWarning(target, task) for task in data}
         n_steps = settings.epochs * len(batches)
         if n_steps < FEW_STEPS:
             warnings.warn(
@@ -227,7 +227,7 @@ def _kl_of_mask(
     clean_runs: CleanRuns,
     place: int,
     halving: Halving,
-    look: CleanLook,
+    look: ChanceAccuracyWarning,
 ) -> tuple[float, Float[Tensor, " target"]]:
     """The batch's mean KL and its gradient with respect to the mask."""
 

@@ -15,9 +15,9 @@ from dfa_tl.attribution.registry import METHODS, Method
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.models.ablation import AblatedValues
 from dfa_tl.models.batching import Halving
+from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.node_model import NodeModel
-from dfa_tl.models.solved_tasks import CleanLook
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import whole_number
 from dfa_tl.tasks.batches import PairBatch
@@ -78,7 +78,7 @@ def attribute(
     chosen.check_ablation(ablation)
     ig_steps = whole_number("ig_steps", ig_steps, 1)
     _check_at(at, chosen, ablation)
-    halving, look = Halving(), CleanLook(model, data.name)
+    halving, look = Halving(), ChanceAccuracyWarning(model, data.name)
 
     def score(batch: PairBatch) -> PairScores:
         if metric is kl:

@@ -23,7 +23,8 @@ from dfa_tl.attribution.gradients import (
 )
 from dfa_tl.models.ablation import AblatedValues
 from dfa_tl.models.interventions import capture, hooked
-from dfa_tl.models.node_model import NodeModel, Resume, residual_site
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.partial_run import Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, measured

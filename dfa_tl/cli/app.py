@@ -1,7 +1,7 @@
 """The application, and what its commands share: options, settings, errors in one line.
 
-torch, Transformers and the like take seconds to import, so commands reach the package as
-`dfa_tl.NAME`, which imports on first use, and import the rest inside: `--help` needs none of it.
+PyTorch and Transformers take seconds to import, and `--help` needs neither. Commands therefore call
+the package as `dfa_tl.NAME`, which imports on first use, and import the rest inside.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from dfa_tl.alignment.config import AlignmentConfig
+    from dfa_tl.evaluation.curve import FaithfulnessCurve
+    from dfa_tl.evaluation.intervals import Interval
     from dfa_tl.models.node_model import NodeModel
     from dfa_tl.tasks.pairs import PairDataset
 
@@ -99,15 +101,15 @@ def register(function: Callable[..., None]) -> None:
             typer.echo("interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from error
 
-    # The paragraphs of examples stay as they are written.
+    # Click keeps the lines of a paragraph that begins with \b.
     guarded.__doc__ = cleandoc(function.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
     app.command()(guarded)
 
 
 def silence_other_packages() -> None:
-    """Switch off the bars and messages of what models and data are loaded with.
+    """Switch off the progress bars and messages of the packages that load models and data.
 
-    They read these variables when they are imported, which is later; worker processes inherit them.
+    These read the variables when they are imported, which is later; worker processes inherit them.
     """
     for package in ("HF_HUB", "HF_DATASETS"):
         os.environ[f"{package}_DISABLE_PROGRESS_BARS"] = "1"
@@ -129,7 +131,7 @@ def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = N
 
 
 def load_pairs(task: str, n: int | None, *, seed: int, split: str = "train") -> PairDataset:
-    """`n` pairs of a task; where no number was asked for, the usual one or all that there are."""
+    """`n` pairs of a task; by default the usual number, or all where there are fewer."""
     if n is None:
         from dfa_tl.tasks import TASKS
 
@@ -137,6 +139,15 @@ def load_pairs(task: str, n: int | None, *, seed: int, split: str = "train") -> 
         held = DEFAULT_PAIRS if generated else len(dfa_tl.load_task(task, split=split))
         n = min(DEFAULT_PAIRS, held)
     return dfa_tl.load_task(task, split=split, n=n, seed=seed)
+
+
+def print_curve(name: str, curve: FaithfulnessCurve) -> Interval:
+    """Print the CPR, with its interval, and the CMD of a circuit; return the interval."""
+    from dfa_tl.evaluation.intervals import cpr_interval
+
+    interval = cpr_interval(curve)
+    typer.echo(f"{name}: CPR {interval}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}")
+    return interval
 
 
 def read_settings(path: Path | None, changes: list[str] | None) -> dict[str, Any]:

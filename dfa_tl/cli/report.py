@@ -43,7 +43,7 @@ def report(
       dfa-tl report runs/llama
       dfa-tl report runs/llama --out llama.html --attention --device cuda
     """
-    from dfa_tl.models.loading import BUNDLED
+    from dfa_tl.models.folder import BUNDLED
     from dfa_tl.report import write_report
 
     file = output_file(out or folder, "report.html")

@@ -24,6 +24,7 @@ from dfa_tl.cli.app import (
     alignment_config,
     load,
     load_pairs,
+    print_curve,
 )
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import write_file
@@ -37,7 +38,7 @@ def models(quiet: Quiet = False) -> None:
     Examples:
       dfa-tl models --quiet
     """
-    from dfa_tl.models.loading import BUNDLED
+    from dfa_tl.models.folder import BUNDLED
 
     for name in BUNDLED:
         model = dfa_tl.load_model(name)
@@ -45,7 +46,7 @@ def models(quiet: Quiet = False) -> None:
 
 
 def tasks() -> None:
-    """List the tasks that have a name. A folder with train.csv and test.csv is a task, too.
+    """List the tasks that have a name. A folder with train.csv and test.csv is also a task.
 
     Examples:
       dfa-tl tasks
@@ -117,7 +118,7 @@ def align(
     prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
-    r"""Train W on the tasks that the scores are of.
+    r"""Train W on the tasks of the given scores.
 
     Examples:
       dfa-tl align --target toy-large --scores mcqa.safetensors --scores arc_easy.safetensors \
@@ -130,7 +131,7 @@ def align(
         loaded = dfa_tl.NodeScores.load(path)
         of_task[str(loaded.provenance.get("task", ""))] = loaded
     if len(of_task) < len(scores):
-        raise ConfigError("two of the scores files are of the same task; give each task once")
+        raise ConfigError("two of the scores files belong to the same task; give each task once")
     alignment = dfa_tl.align(
         of_task,
         load(target, device, dtype, prepend_bos),
@@ -179,7 +180,6 @@ def evaluate(
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
         --alignment alignment.safetensors --grid linear
     """
-    from dfa_tl.evaluation.intervals import cpr_interval
     from dfa_tl.study.config import GRIDS
     from dfa_tl.tasks.metrics import METRICS
 
@@ -204,9 +204,7 @@ def evaluate(
     lines = ["scores,k,n_kept,faithfulness"]
     for name, by_metric in curves.items():
         curve = by_metric[metric]
-        typer.echo(
-            f"{name}: CPR {cpr_interval(curve)}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}"
-        )
+        print_curve(name, curve)
         points = zip(curve.ks, curve.n_kept, curve.faithfulness, strict=True)
         lines += [f"{name},{k},{n},{f:.6g}" for k, n, f in points]
     if file is not None:

@@ -29,7 +29,7 @@ def study(
     ] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Run a study, or what is missing of it, and write its tables.
+    """Run a study, or the jobs that are missing from it, and write its tables.
 
     Examples:
       dfa-tl study study.yaml --out runs/llama
@@ -54,10 +54,10 @@ def study(
 
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with `variants.NAME.SETTING` and `relations.TASK` put where they belong.
+    """Settings with `variants.NAME.SETTING` and `relations.TASK` as nested entries.
 
-    What a study has by default is kept beside them. A name may have points of its own: a variant's
-    stands before the last one.
+    The study's defaults are kept beside them. A variant's name may contain points; the setting
+    follows the last one.
     """
     from dfa_tl.tasks.registry import relations
 
@@ -107,16 +107,15 @@ def tables(
       dfa-tl tables runs/llama --out docs/tables
       dfa-tl tables runs/llama --show leaderboard
     """
-    place = user_path(folder) / "tables" if out is None else user_path(out)
+    tables_folder = user_path(folder) / "tables" if out is None else user_path(out)
     if show is None:
-        place = output_folder(place)
+        tables_folder = output_folder(tables_folder)
     results = dfa_tl.StudyResults.load(folder)
     if left := len(results.missing):
-        typer.echo(
-            f"{left} jobs of this study are not done; its tables are of the others", err=True
-        )
+        typer.echo(f"{left} jobs of this study are not done; the tables show the others", err=True)
     if show is None:
-        typer.echo(f"{len(dfa_tl.analysis.write_tables(results, place))} files in {place}")
+        n_files = len(dfa_tl.analysis.write_tables(results, tables_folder))
+        typer.echo(f"{n_files} files in {tables_folder}")
         return
     found = dfa_tl.analysis.all_tables(results)
     if show not in found:

@@ -24,6 +24,7 @@ from dfa_tl.cli.app import (
     alignment_config,
     load,
     load_pairs,
+    print_curve,
 )
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import write_file
@@ -50,7 +51,11 @@ def transfer(
     pairs: Pairs = None,
     attribution_pairs: Annotated[
         int | None,
-        typer.Option(min=1, help="Pairs that scores are attributed on; as many as --pairs."),
+        typer.Option(
+            min=1,
+            help="Pairs that scores are attributed on.  [default: as many as --pairs]",
+            show_default=False,
+        ),
     ] = None,
     test_pairs: Annotated[
         int | None,
@@ -67,63 +72,65 @@ def transfer(
     prepend_bos: PrependBos = None,
     quiet: Quiet = False,
 ) -> None:
-    r"""Carry a task's circuit over to a larger model, and measure what it is worth there.
+    r"""Carry a task's circuit over to a larger model, and measure how faithful it is there.
 
-    W is trained on the other tasks (zero-shot), and once more on this one alone (in-distribution).
-    Both circuits are measured next to gold, attributed on the target itself, and next to a W that
-    saw no source (uniform_s).
+    W is trained on the other tasks (zero-shot), and again on this task alone (in-distribution).
+    Both circuits are measured next to gold, attributed on the target itself, and next to a W
+    trained without a source (uniform_s).
 
     Examples:
       dfa-tl transfer --source toy-small --target toy-large --task ioi --out out/ioi
       dfa-tl transfer --source llama3-1b --target llama3-3b --task ./greater_than \
         --train mib/ioi --train mib/mcqa --out out/greater_than
     """
-    from dfa_tl.evaluation.intervals import cpr_interval
-    from dfa_tl.tasks import MIB_TASKS, TASKS
+    from dfa_tl.controls.regimes import GOLD, Regime
+    from dfa_tl.controls.registry import NO_SOURCE
+    from dfa_tl.tasks import MIB_TASKS, TOY_TASKS
 
     folder = output_folder(out)
-    settled = alignment_config(config, settings, seed)
-    known_tasks = MIB_TASKS if task.startswith("mib/") else TASKS
-    others = {
-        name: load_pairs(name, pairs, seed=seed) for name in train or known_tasks if name != task
-    }
-    if not others:
+    training = alignment_config(config, settings, seed)
+    known_tasks = MIB_TASKS if task.startswith("mib/") else TOY_TASKS
+    names = [name for name in dict.fromkeys(train or known_tasks) if name != task]
+    if not names:
         raise ConfigError(f"--train names no task but {task!r}; zero-shot W needs another")
-    data = others | {task: load_pairs(task, pairs, seed=seed)}
+    data = {name: load_pairs(name, pairs, seed=seed) for name in (*names, task)}
     test = load_pairs(task, test_pairs, seed=seed, split="test")
-    small, large = (
-        load(source, device, dtype, prepend_bos),
-        load(target, device, dtype, prepend_bos),
-    )
+    small, large = (load(name, device, dtype, prepend_bos) for name in (source, target))
     options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
     attributed = data
     if attribution_pairs is not None:
         attributed = {name: load_pairs(name, attribution_pairs, seed=seed) for name in data}
-    known = {
+    source_scores = {
         name: dfa_tl.attribute(small, of_task, method, **options)
         for name, of_task in attributed.items()
     }
-    constant = dfa_tl.controls.uniform_s(small.nodes)
-    alignments = {
-        "in-distribution": ({task: known[task]}, {task: data[task]}, known[task]),
-        "zero-shot": ({name: known[name] for name in others}, others, known[task]),
-        "uniform_s": (dict.fromkeys(others, constant), others, constant),
-    }
-    vectors = {"gold": dfa_tl.attribute(large, attributed[task], method, **options)}
-    for name, (scores, trained_on, given) in alignments.items():
-        alignment = dfa_tl.align(scores, large, trained_on, settled, progress=not quiet)
+    assert NO_SOURCE.stand_in is not None
+    constant = NO_SOURCE.stand_in(small.nodes, tuple(data), seed)
+    vectors = {GOLD: dfa_tl.attribute(large, attributed[task], method, **options)}
+    for name, regime, scores in (
+        (str(Regime.IN_DISTRIBUTION), Regime.IN_DISTRIBUTION, source_scores),
+        (str(Regime.ZERO_SHOT), Regime.ZERO_SHOT, source_scores),
+        (NO_SOURCE.name, Regime.ZERO_SHOT, constant),
+    ):
+        (trained_on,) = regime.train_tasks(task, tuple(data), {})
+        alignment = dfa_tl.align(
+            {each: scores[each] for each in trained_on},
+            large,
+            {each: data[each] for each in trained_on},
+            training,
+            progress=not quiet,
+        )
         alignment.save(folder / f"alignment_{name}.safetensors")
-        vectors[name] = alignment.transfer(given)
-    known[task].save(folder / "source.safetensors")
+        vectors[name] = alignment.transfer(scores[task])
+    source_scores[task].save(folder / "source.safetensors")
     for name, vector in vectors.items():
         vector.save(folder / f"scores_{name}.safetensors")
     curves = dfa_tl.evaluate_many(large, test, vectors, **options)
     table = {}
     for name, by_metric in curves.items():
         curve = by_metric["logit_diff"]
-        interval = cpr_interval(curve)
+        interval = print_curve(name, curve)
         table[name] = {"cpr": curve.cpr, "low": interval.low, "high": interval.high}
         table[name] |= {"cmd": curve.cmd, "floor": curve.floor}
-        typer.echo(f"{name}: CPR {interval}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}")
     content = json_bytes(table, "the table", indent=1, sort_keys=False)
     write_file(folder / "transfer.json", content)

@@ -34,7 +34,8 @@ from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.batching import Halving
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.interventions import capture, interpolate, site_weights
-from dfa_tl.models.node_model import NodeModel, Resume, residual_site
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.partial_run import Resume, residual_site
 from dfa_tl.nodes import EMBED_SITE
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.batches import PairBatch

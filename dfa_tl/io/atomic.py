@@ -1,13 +1,13 @@
 """Writing files, for the whole package: every file that it writes goes through `write_file`.
 
 A file is written to another name in the same folder, flushed to disk and renamed, so a reader never
-sees half of one, and a write that fails leaves what was there. A path means what it means to
+sees half of it, and a write that fails leaves the old file. A path means what it means to
 `open(path, "w")`:
 
-- A symbolic link is followed, also to another folder or file system, and also where nothing is at
-  its end yet: the link stays, and the file that it stands for is written.
-- A file that is there keeps its permissions, and its owner and group where the system allows that.
-  A new one gets what the umask leaves. A file that may not be written to is refused.
+- A symbolic link is followed, also to another folder or file system, and also if its target does
+  not exist yet: the link stays, and its target is written.
+- An existing file keeps its permissions, and its owner and group where the system allows that. A
+  new one gets the permissions of the umask. A read-only file is refused.
 - Only a regular file is replaced. A folder, a FIFO, a socket or a device is refused.
 - `~` and `~user` are home folders, here and in every path that the package reads.
 
@@ -42,31 +42,33 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """A path as the user means it: `~` and `~user` at its beginning are home folders.
 
     Raises:
-        ConfigError: not a path, or the home folder is not known.
+        ConfigError: `path` is not a path, or the home folder is not known.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
-        raise ConfigError(f"a path must be a text or a pathlib.Path, got {type(path).__name__}")
+        raise ConfigError(f"a path must be a str or a pathlib.Path, got {type(path).__name__}")
     if "\0" in os.fspath(path):
-        raise ConfigError(f"{os.fspath(path)!r} holds a NUL character, which no path can")
+        raise ConfigError(
+            f"{os.fspath(path)!r} contains a NUL character, which no path may contain"
+        )
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         raise ConfigError(
-            f"{path}: the home folder of {Path(expanded).parts[0]} is not known. Give the whole "
-            "path; for a file whose name begins with ~, too"
+            f"{path}: the home folder of {Path(expanded).parts[0]} is not known. Give the full "
+            "path, also for a file whose name begins with ~"
         )
     return Path(expanded)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write `content` to `path` so that it is there wholly or not at all.
+    """Write `content` to `path`, completely or not at all.
 
-    Folders above it are made where they are missing.
+    Missing folders above it are created.
 
     Returns:
         The path, with `~` replaced.
 
     Raises:
-        FileWriteError: the disk is full, writing is not allowed, or `path` is no regular file.
+        FileWriteError: the disk is full, writing is not allowed, or `path` is not a regular file.
     """
     path = user_path(path)
     try:
@@ -78,13 +80,13 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> Path:
             raise
         raise FileWriteError(
             f"{path} cannot be written ({error.strerror or error}): give the name of a file on a "
-            "disk with room, in a folder that may be written to. What was there is as it was"
+            "disk with free space, in a writable folder. The old file, if any, is unchanged"
         ) from error
     return path
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Put a new file in the place of `file`, with the permissions of what was there."""
+    """Replace `file` by a new file with the same permissions."""
     before = None
     with suppress(FileNotFoundError):
         os.close(os.open(file, os.O_WRONLY))  # refuses a file that may not be written to
@@ -93,7 +95,7 @@ def _replace(file: Path, content: bytes) -> None:
     aside = file.with_name(f".dfa_tl-{uuid.uuid4().hex}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        # Never more open than what was there, not even before the permissions are set.
+        # Never more permissive than the old file, not even before the permissions are set.
         mode = 0o666 if before is None else stat.S_IMODE(before.st_mode) & 0o666
         with open(os.open(aside, flags, mode), "wb") as handle:
             if before is not None:
@@ -120,16 +122,16 @@ def _take_over(file: Path, before: os.stat_result) -> None:
 
 
 def destination(path: Path) -> Path:
-    """The file that a path stands for: links followed, and nothing but a regular file.
+    """The file that a path leads to: links are followed, and only a regular file is accepted.
 
     Raises:
-        FileWriteError: something else is there.
-        OSError: links that lead nowhere, or what the system says.
+        FileWriteError: the path leads to something else.
+        OSError: links lead in a circle, or the system reports an error.
     """
     file = path
     for _ in range(MAX_LINKS):
         file = Path(os.path.realpath(file.parent)) / file.name
-        # /dev/stdout and /proc/self/fd/1 are links, but to what is open, not to a place.
+        # /dev/stdout and /proc/self/fd/1 are links to what is open, not to a path.
         if file.parent == Path("/dev") or file.is_relative_to("/dev/fd"):
             raise _not_regular(path, "a device")
         if file.is_relative_to("/proc"):
@@ -153,19 +155,19 @@ def _not_regular(path: Path, kind: str) -> FileWriteError:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing; links are followed.
+    """Create a folder and those above it where they are missing; links are followed.
 
     Raises:
-        OSError: what the system says.
+        OSError: the system reports an error.
     """
     Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
 
 
 def flush(path: Path) -> None:
-    """Have a file, or the names in a folder, survive a power failure, where the system can do it.
+    """Make a file, or the names in a folder, survive a power failure, where the system can.
 
     Raises:
-        OSError: what the system says.
+        OSError: the system reports an error.
     """
     if os.name == "nt":  # Windows opens no folders, and flushes only what is open for writing
         return
@@ -180,15 +182,15 @@ def flush(path: Path) -> None:
 
 
 def readable(path: str | os.PathLike[str], what: str, limit: int | None = None) -> Path:
-    """The path of a file that is there and not too large.
+    """The path of a file, if it exists and is not too large.
 
     Args:
         path: The file.
         what: What it should be, for the message.
-        limit: Most bytes it may have, `MAX_BYTES` unless given.
+        limit: The most bytes that it may have (default: `MAX_BYTES`).
 
     Raises:
-        FileFormatError: no such file, a folder, or one that is too large.
+        FileFormatError: there is no such file, it is a folder, or it is too large.
     """
     path, most = user_path(path), MAX_BYTES if limit is None else limit
     if path.is_dir():
@@ -198,7 +200,7 @@ def readable(path: str | os.PathLike[str], what: str, limit: int | None = None) 
     size = path.stat().st_size
     if size > most:
         raise FileFormatError(
-            f"{path} has {size:,} bytes; {what} has {most:,} at most, so it is not one or it was "
-            "altered, and it was not read"
+            f"{path} has {size:,} bytes, and {what} has at most {most:,}: it is another kind of "
+            "file or was altered, and it was not read"
         )
     return path

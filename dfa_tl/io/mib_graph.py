@@ -1,4 +1,4 @@
-"""A graph at node level as the benchmark's files hold it: names, order, and what makes it valid."""
+"""A graph at node level of the benchmark's files: names, order, and validity."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from dfa_tl.display import shown
 from dfa_tl.errors import FileFormatError
+from dfa_tl.io.foreign import require, table
 from dfa_tl.io.tensors import node_set, whole
 from dfa_tl.nodes import NodeSet
 
@@ -33,7 +34,7 @@ class Graph:
 
     @property
     def names(self) -> list[str]:
-        """What has a score: `input` and the nodes."""
+        """The names of what has a score: `input` and the nodes."""
         return scored_names(self.nodes)
 
     @property
@@ -48,7 +49,7 @@ class Graph:
 
     @property
     def edges(self) -> Iterator[str]:
-        """Names of all edges, by the node that they lead to."""
+        """Names of all edges, ordered by destination."""
         before = ["input"]
         for layer in range(self.nodes.n_layers):
             heads = [f"a{layer}.h{head}" for head in range(self.nodes.n_heads)]
@@ -60,7 +61,7 @@ class Graph:
 
     @property
     def destinations(self) -> list[str]:
-        """What an edge can lead to, in the order of the columns of `edges_scores`."""
+        """Destinations of edges, in the order of the columns of `edges_scores`."""
         names = []
         for layer in range(self.nodes.n_layers):
             heads = range(self.nodes.n_heads)
@@ -74,23 +75,8 @@ def scored_names(nodes: NodeSet) -> list[str]:
     return ["input", *nodes.names]
 
 
-def table(content: object, what: str) -> Mapping[str, Any]:
-    """`content`, a dictionary. Raises `FileFormatError` for anything else."""
-    if not isinstance(content, Mapping):
-        raise FileFormatError(f"{what} must be a dictionary, got {type(content).__name__}")
-    return content
-
-
-def require(content: Mapping[str, Any], keys: Sequence[str], what: str) -> None:
-    """Raise `FileFormatError` unless all `keys` are there."""
-    missing = [key for key in keys if key not in content]
-    if missing:
-        has = ", ".join(map(shown, list(content)[:10])) or "nothing"
-        raise FileFormatError(f"{what} lacks {', '.join(missing)}; it has {has}")
-
-
 def checked_cfg(content: object) -> tuple[NodeSet, Mapping[str, Any]]:
-    """The nodes that a file's `cfg` speaks of, and the `cfg`."""
+    """The nodes that a file's `cfg` describes, and the `cfg`."""
     cfg = table(content, "cfg")
     require(cfg, ("n_layers", "n_heads", "parallel_attn_mlp", "d_model"), "cfg")
     if not isinstance(cfg["parallel_attn_mlp"], bool):
@@ -115,10 +101,10 @@ def check_names(found: Sequence[str], nodes: NodeSet) -> None:
 
 
 def checked_graph(nodes: NodeSet, cfg: Mapping[str, Any], scores: Sequence[object]) -> Graph:
-    """The graph of these scores, of `input` and of every node.
+    """The graph with these scores for `input` and every node.
 
     Raises:
-        FileFormatError: a score that is no number or infinite, or none but NaN.
+        FileFormatError: a score is not a number, or infinite, or all are NaN.
     """
     numbers = []
     for name, score in zip(scored_names(nodes), scores, strict=True):

@@ -1,11 +1,11 @@
-"""What `--out` means, in every command, example and script.
+"""The meaning of `--out`, in every command, example and script.
 
 - A folder that exists, or a name without a known ending, is a folder: a file goes into it under its
   default name. `runs`, `runs/v1.2` and `/tmp/tmp.3Q` are folders.
-- Any other name is a file. One whose ending is not that of what is written is refused.
+- Any other name is a file. It is refused if its ending does not fit what is written.
 
-A place that cannot be written is refused at once, before any model is loaded. Nothing is made here.
-A disk that is full shows only when it is written to.
+A path that cannot be written is refused at once, before any model is loaded. Nothing is created
+here. A full disk is noticed only when it is written to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KNOWN_ENDINGS = frozenset(
 
 
 def output_file(out: str | Path, default: str, endings: Sequence[str] = ()) -> Path:
-    """The file that `--out` stands for.
+    """The file that `--out` means.
 
     Args:
         out: What the user gave.
@@ -42,33 +42,35 @@ def output_file(out: str | Path, default: str, endings: Sequence[str] = ()) -> P
         path /= default
     elif ending not in allowed:
         raise ConfigError(
-            f"{out} ends in {path.suffix}; what is written here ends in {' or '.join(allowed)}. "
-            f"Give such a name, or a folder for {default}"
+            f"{out} ends in {path.suffix}, and the file must end in {' or '.join(allowed)}. Give "
+            f"such a name, or a folder for {default}"
         )
     _check_folder(path.parent)
     file = _destination(path)
     if file.exists() and not os.access(file, os.W_OK):
-        raise FileWriteError(f"{path} may not be written to: give another name, or allow it")
+        raise FileWriteError(
+            f"{path} is not writable: give another name, or change its permissions"
+        )
     return path
 
 
 def output_folder(out: str | Path) -> Path:
-    """The folder that `--out` stands for, where several files are written.
+    """The folder that `--out` means, for commands that write several files.
 
     Raises:
-        ConfigError: `out` is no folder and has the ending of a file.
-        FileWriteError: nothing can be written there.
+        ConfigError: `out` is not a folder and has the ending of a file.
+        FileWriteError: the folder cannot be written to.
     """
     path = user_path(out)
     if path.suffix.lower() in KNOWN_ENDINGS and not _there(path):
-        raise ConfigError(f"{out} ends like a file; several files are written: give a folder")
+        raise ConfigError(f"{out} ends like a file, but several files are written: give a folder")
     _check_no_device(path)
     _check_folder(path)
     return path
 
 
 def _check_no_device(path: Path) -> None:
-    """Raise `FileWriteError` for a folder's path that stands for a device, a FIFO or a socket."""
+    """Raise `FileWriteError` if the path is a device, a FIFO or a socket."""
     if not _is_folder(path):
         _destination(path)
 
@@ -82,12 +84,14 @@ def _destination(path: Path) -> Path:
 
 def _check_folder(path: Path) -> None:
     """Raise `FileWriteError` unless files can be written into this folder, made where needed."""
-    path = Path(os.path.realpath(path))  # a link may stand for a folder that is not there yet
+    path = Path(os.path.realpath(path))  # a link may lead to a folder that does not exist yet
     nearest = next(folder for folder in (path, *path.parents) if _there(folder))
     if not nearest.is_dir():
         raise FileWriteError(f"{nearest} is a file, where a folder is needed: give another name")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise FileWriteError(f"{nearest} may not be written to: give another folder, or allow it")
+        raise FileWriteError(
+            f"{nearest} is not writable: give another folder, or change its permissions"
+        )
 
 
 def _is_folder(path: Path) -> bool:

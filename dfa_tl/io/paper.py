@@ -8,8 +8,8 @@
                                                         area_from_1 (CMD), meta, and raw_scores
                                                         (the metric in its runs) in later files
 
-Its circuits are the benchmark's files (`dfa_tl.io.mib`), with one score more in the .pt: that
-of the logits. A result is a pickle of numbers and text, and is read only if it holds nothing else.
+Its circuits are files of the benchmark's form (`dfa_tl.io.mib`), with one more score in the .pt,
+for the logits. A result is a pickle of numbers and text, and is read only if it holds nothing else.
 
 Source: github.com/jasonshaoshun/dfa-circuits, `run_dat.py` and `run_evaluation.py`.
 """
@@ -32,16 +32,15 @@ from torch import Tensor
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.io.atomic import readable
-from dfa_tl.io.mib_graph import require, table
-from dfa_tl.io.mib_tensors import load_plain
+from dfa_tl.io.foreign import load_torch_file, require, table
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.io.tensors import node_set
 from dfa_tl.nodes import Node, NodeSet
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""The proportions of a result that does not say its own."""
+"""The proportions of a result that does not state its own."""
 MAX_RESULT_BYTES = 2**20
-"""Largest result that is read, some hundred times a usual one."""
+"""Largest result that is read, about a hundred times the usual size."""
 PLAIN_DATA = frozenset(
     """
     PROTO FRAME STOP MARK MEMOIZE BINPUT BINGET LONG_BINGET NONE NEWTRUE NEWFALSE BININT BININT1
@@ -49,7 +48,7 @@ PLAIN_DATA = frozenset(
     APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
     """.split()
 )
-"""A pickle's instructions that make numbers, text, lists and dictionaries, and nothing else."""
+"""The pickle instructions that build only numbers, text, lists and dictionaries."""
 
 
 class PaperMatrix(NamedTuple):
@@ -71,8 +70,8 @@ class PaperResult:
         cpr: Area under f.
         cmd: Area under |1 - f|.
         meta: What was measured: task, model, method, control, split, ...
-        clean: Mean metric of the clean run; None where the file does not say it.
-        empty: Mean metric where f = 0; None where the file does not say it.
+        clean: Mean metric of the clean run; None where the file lacks it.
+        empty: Mean metric where f = 0; None where the file lacks it.
     """
 
     ks: tuple[float, ...]
@@ -92,12 +91,12 @@ def read_matrix(path: str | Path) -> PaperMatrix:
     """Read an `alignment_matrix__*.pt`.
 
     Raises:
-        FileFormatError: no such file; one that is not of this format or holds code; a W of another
-            shape than its nodes, the transposed one too.
+        FileFormatError: the file does not exist, is of another format or holds code, or the shape
+            of its W does not fit its nodes.
     """
     path = readable(path, "an alignment matrix of the paper's code (.pt)")
     try:
-        content = table(load_plain(path), "its content")
+        content = table(load_torch_file(path), "its content")
         require(content, ("W", "small_nodes", "large_nodes"), "it")
         source = _nodes(content["small_nodes"], "small_nodes")
         target = _nodes(content["large_nodes"], "large_nodes")
@@ -115,7 +114,7 @@ def read_matrix(path: str | Path) -> PaperMatrix:
         if not W.isfinite().all():
             raise FileFormatError("W must be finite")
     except FileFormatError as error:
-        raise FileFormatError(f"{path} is no alignment matrix: {error}") from error
+        raise FileFormatError(f"{path} is not an alignment matrix: {error}") from error
     return PaperMatrix(W, source, target, meta)
 
 
@@ -136,8 +135,8 @@ def read_result(path: str | Path) -> PaperResult:
     """Read a result of the paper's, or the benchmark's, `run_evaluation.py`.
 
     Raises:
-        FileFormatError: no such file; one that holds anything but numbers and text, which is
-            refused before it is read; one without a curve.
+        FileFormatError: the file does not exist, has no curve, or holds more than numbers and text
+            (which is refused before it is read).
     """
     path = readable(path, "a result of the paper's code (.pkl)", MAX_RESULT_BYTES)
     try:
@@ -169,7 +168,7 @@ def read_result(path: str | Path) -> PaperResult:
             one.get("corrupted_score"),
         )
     except FileFormatError as error:
-        raise FileFormatError(f"{path} is no result with a curve: {error}") from error
+        raise FileFormatError(f"{path} is not a result with a curve: {error}") from error
 
 
 def _plain_pickle(content: bytes) -> object:

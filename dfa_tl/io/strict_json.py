@@ -1,8 +1,8 @@
-"""JSON as the standard has it.
+"""Standard JSON.
 
-A number that is NaN or infinite is written as null. NaN and Infinity are refused in the files of
-this package, and taken in other people's, where Python and JavaScript libraries write them. An
-object that has a key twice is refused in both.
+A number that is NaN or infinite is written as null. NaN and Infinity are refused in files of this
+package and accepted in those of other programs, since many libraries write them. An object that has
+a key twice is always refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def json_bytes(
     """`content` as JSON; numbers that are NaN or infinite become null.
 
     Raises:
-        FileFormatError: `content` holds something that JSON cannot say; `what` names it.
+        FileFormatError: `content` holds something that JSON cannot represent.
     """
     try:
         text = json.dumps(_strict(content), sort_keys=sort_keys, indent=indent, allow_nan=False)
@@ -50,11 +50,10 @@ def parse_json(content: str | bytes, what: str, *, strict: bool = True) -> Any:
     Args:
         content: The text.
         what: The message's subject.
-        strict: Refuse NaN and infinity, which are no JSON; False for other people's files.
+        strict: Refuse NaN and infinity, which are not JSON; False for files of other programs.
 
     Raises:
-        FileFormatError: it is not JSON, nested too deep, or has a key twice, of which readers take
-            one or the other.
+        FileFormatError: the text is not JSON, is nested too deep, or has a key twice.
     """
     constant = _no_constant if strict else None
     try:
@@ -64,14 +63,14 @@ def parse_json(content: str | bytes, what: str, *, strict: bool = True) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def without_doubles(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON text; raises `ValueError` where a key is there twice."""
+    """An object of a JSON text; raises `ValueError` if a key occurs twice."""
     found = dict(items)
     if len(found) < len(items):
         seen: set[str] = set()
         twice = next(key for key, _ in items if key in seen or seen.add(key))
-        raise ValueError(f"the key {shown(twice)} is there twice")
+        raise ValueError(f"the key {shown(twice)} occurs twice")
     return found

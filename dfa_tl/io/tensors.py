@@ -24,7 +24,7 @@ VERSION = 1
 MAX_HEADER_BYTES = 2**24
 """Largest safetensors header that is read; it is parsed as JSON before any tensor."""
 MAX_NODES = 1_000_000
-"""Most nodes that a file may speak of, some two hundred times those of the largest models."""
+"""Most nodes in a file, about two hundred times those of the largest models."""
 
 
 def whole(value: object, name: str) -> int:
@@ -35,10 +35,10 @@ def whole(value: object, name: str) -> int:
 
 
 def node_set(n_layers: object, n_heads: object) -> NodeSet:
-    """The nodes that a file speaks of.
+    """The nodes that a file describes.
 
     Raises:
-        FileFormatError: not two whole numbers from 1, or more nodes than any model has.
+        FileFormatError: the values are not whole numbers from 1, or no model has so many nodes.
     """
     layers, heads = whole(n_layers, "n_layers"), whole(n_heads, "n_heads")
     if layers * (heads + 1) > MAX_NODES:
@@ -55,8 +55,8 @@ def save_tensors(
     """Write tensors and JSON-able metadata as a file of the given `kind`.
 
     Raises:
-        FileFormatError: metadata that JSON cannot say.
-        FileWriteError: the file cannot be written; what was there is as it was.
+        FileFormatError: the metadata cannot be written as JSON.
+        FileWriteError: the file cannot be written; an old file is unchanged.
     """
     header = {
         "format": f"dfa_tl/{kind}/{VERSION}",
@@ -66,7 +66,7 @@ def save_tensors(
     if len(content) > atomic.MAX_BYTES or int.from_bytes(content[:8], "little") > MAX_HEADER_BYTES:
         raise FileWriteError(
             f"{path} was not written: it would have {len(content):,} bytes and could not be read "
-            f"again ({atomic.MAX_BYTES:,} at most, {MAX_HEADER_BYTES:,} of them metadata)"
+            f"again (at most {atomic.MAX_BYTES:,}, and {MAX_HEADER_BYTES:,} for metadata)"
         )
     atomic.write_file(path, content)
 
@@ -78,8 +78,8 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         The tensors by name, and the metadata.
 
     Raises:
-        FileFormatError: no such file, one that is too large, truncated or altered, or one of
-            another kind or version.
+        FileFormatError: the file does not exist, is too large, truncated or altered, or of another
+            kind or version.
     """
     path = atomic.readable(path, f"a dfa_tl {kind} file")
     try:
@@ -105,8 +105,8 @@ def _check_header_size(path: Path) -> None:
     # A size beyond the file's end is safetensors' own to report.
     if MAX_HEADER_BYTES < size <= path.stat().st_size:
         raise FileFormatError(
-            f"{path} has a header of {size:,} bytes, {MAX_HEADER_BYTES:,} at most are read; it was "
-            "not written by dfa_tl, or was altered"
+            f"{path} has a header of {size:,} bytes, and at most {MAX_HEADER_BYTES:,} are read; "
+            "it was not written by dfa_tl, or was altered"
         )
 
 

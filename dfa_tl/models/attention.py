@@ -73,15 +73,15 @@ def attention_patterns(
 
     Args:
         model: The model; left as it was.
-        pair: A clean and a corrupt prompt; or a data set, which is tokenised as its task asks, for
-            its first pair that the tokenizer leaves usable.
+        pair: A clean and a corrupt prompt; or a data set, tokenised as its task asks; its first
+            pair that the tokenizer can use is taken.
         nodes: The circuit, such as `scores.top(12)`; its MLPs have no pattern and are left out.
 
     Raises:
-        ConfigError: no heads among the nodes, or a node that the model does not have.
-        DataError: a pair that this model's tokenizer makes unusable.
-        HookError: a layer whose patterns are never formed (fused attention).
-        ModelError: a model without tokenizer or without hook points at its patterns.
+        ConfigError: there are no heads among the nodes, or the model lacks a node.
+        DataError: this model's tokenizer makes the pair unusable.
+        HookError: a layer never computes its patterns (fused attention).
+        ModelError: the model has no tokenizer, or no hook points at its patterns.
     """
     given = [model.nodes[model.nodes.index(node)] for node in nodes]
     heads = [(node.layer, node.head) for node in given if node.head is not None]

@@ -1,7 +1,7 @@
-"""When memory runs out, the batch is halved and the work goes on; results do not change.
+"""When memory runs out, halve the batch and go on; results do not change.
 
-Work on a batch must be free of side effects until it returns. The size that fitted is remembered
-for the batches that follow, and a warning is logged once.
+Work on a batch must have no side effects until it returns. The size that fitted is kept for the
+batches that follow, and a warning is logged once.
 """
 
 from __future__ import annotations

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from dfa_tl.models.interventions import hooked
-from dfa_tl.models.node_model import NodeModel, residual_site
+from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.partial_run import residual_site
 from dfa_tl.nodes import EMBED_SITE, head_site, mlp_site
 from dfa_tl.tasks.batches import PairBatch
 
 
 @torch.no_grad()
 def where_not_finite(model: NodeModel, batch: PairBatch) -> str:
-    """In words: the first hook, in the order of the computation, with a value that is not finite.
+    """A phrase that names the first hook, in computation order, with a value that is not finite.
 
     Both prompts of each pair are run again, unpatched.
     """
@@ -37,4 +38,4 @@ def where_not_finite(model: NodeModel, batch: PairBatch) -> str:
         if found:
             site, row = found[0]
             return f"first at {site}, in the {name} run of pair {int(batch.index[row])}"
-    return "every activation of the plain runs is finite, so the metric or its gradient is not"
+    return "every activation of the runs is finite, so the metric or its gradient is not"

@@ -1,9 +1,8 @@
 """The plain Hugging Face model under a `TransformerBridge`, sharing its weights.
 
-A bridge puts its own components in the place of the model's modules and computes attention in
-these. To have something to compare with, a second model of the same class and settings is made
-without weights, and the tensors that Transformers loaded are set into it by their names. Memory:
-none but buffers.
+A bridge replaces the model's modules by its own components, which compute attention themselves. For
+comparison, a second model of the same class and settings is built without weights, and the tensors
+that Transformers loaded are assigned to it by name. Memory: only buffers.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def plain_model(bridge: nn.Module) -> nn.Module:
     """A model that runs nothing but Transformers' own code on the bridge's weights.
 
     Raises:
-        ModelError: the bridge's model is of a kind whose weights cannot be found by name.
+        ModelError: weights of the bridge's model cannot be found by name.
     """
     wrapped: Any = bridge.original_model
     with init_empty_weights(include_buffers=False):
@@ -38,7 +37,7 @@ def plain_model(bridge: nn.Module) -> nn.Module:
     missing = [name for name in expected if name not in tensors]
     if missing:
         raise ModelError(
-            f"{len(missing)} weights of {type(wrapped).__name__} are not to be found in its "
+            f"{len(missing)} weights of {type(wrapped).__name__} cannot be found in its "
             f"bridge, first {missing[0]}; give check() a reference to compare with"
         )
     # Detached: freezing the plain model must not freeze the bridge's parameters.
@@ -85,14 +84,14 @@ def check_logits(model: NodeModel, plain: nn.Module, plain_name: str) -> float:
     error = _logits_error(model, logits, plain, tokens, last)
     if not error <= tolerance:
         raise ModelError(
-            f"{model.name} is not the model it should be: its logits differ from those of "
+            f"{model.name} does not compute what it should: its logits differ from those of "
             f"{plain_name} by {error:.2e} of the largest, more than {tolerance:.0e}"
         )
     return error
 
 
 def weights_changed(model: NodeModel) -> bool:
-    """Whether TransformerLens may have folded and centred the weights: no plain model has these."""
+    """Whether TransformerLens may have folded and centred the weights, unlike any plain model."""
     return not hasattr(model.tl, "original_model") or model.tl.compatibility_mode
 
 
@@ -123,7 +122,7 @@ def _logits_error(
     if expected.shape != logits.shape:
         raise ModelError(
             f"{model.name} has {logits.shape[1]} logits, the plain model {expected.shape[1]}: it "
-            "is another model"
+            "is a different model"
         )
     if weights_changed(model):
         # Centred weights shift all logits as one.

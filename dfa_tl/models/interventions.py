@@ -22,11 +22,11 @@ from torch import Tensor
 
 from dfa_tl.errors import HookError
 from dfa_tl.models.node_model import NodeModel
-from dfa_tl.models.state import remove_hook
+from dfa_tl.models.state import added_hooks
 from dfa_tl.nodes import NodeSet, head_site, mlp_site
 
 HookFunction = Callable[[Tensor], Tensor | None]
-"""From an activation to the one that takes its place; None leaves it."""
+"""From an activation to its replacement; None keeps it."""
 
 Weights = Mapping[str, Float[Tensor, "..."]]
 """A weight for each site, of a shape that broadcasts over the site's activation."""
@@ -40,30 +40,23 @@ def hooked(model: NodeModel, functions: Mapping[str, HookFunction]) -> Iterator[
         HookError: a site's hook did not fire in the body.
     """
     fired: set[str] = set()
-    handles: list[tuple[Any, Any]] = []
 
-    def add(site: str, function: HookFunction) -> None:
+    def noting(site: str, function: HookFunction) -> Callable[..., Tensor | None]:
         def run(activation: Tensor, hook: Any) -> Tensor | None:
             fired.add(site)
             return function(activation)
 
-        point = model.hook_point(site)
-        point.add_hook(run)
-        handles.append((point, point.fwd_hooks[-1]))
+        return run
 
-    try:
-        for site, function in functions.items():
-            add(site, function)
+    hooks = [(model.hook_point(site), noting(site, each)) for site, each in functions.items()]
+    with added_hooks(hooks):
         yield
         silent = [site for site in functions if site not in fired]
         if silent:
             raise HookError(
                 f"{len(silent)} of {len(functions)} hooks never fired on {model.name}, first "
-                f"{silent[0]}: what was asked of them did not happen, so the run is void"
+                f"{silent[0]}: the run did not do what was asked, so it is void"
             )
-    finally:
-        for point, handle in handles:
-            remove_hook(point, handle)
 
 
 @contextmanager

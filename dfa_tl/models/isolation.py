@@ -1,10 +1,10 @@
 """Run a model without changing it.
 
-Inside `unchanged(module)` every submodule is in eval mode and no parameter requires a gradient;
-on the way out, also after an exception or Ctrl-C, every flag is as it was and no hook of this
-package is left. Gradients are enabled, and inference mode, autocast and a default device are off,
-whatever the caller's context: the numbers are those of the model's own dtype. One thread at a time
-works on a model: others wait their turn.
+Inside `unchanged(module)` every submodule is in eval mode and no parameter requires a gradient.
+Afterwards, also after an exception or Ctrl-C, every flag is as it was and no hook of this package
+remains. Gradients are enabled, and inference mode, autocast and a default device are off, whatever
+the caller's context: numbers are computed in the model's own dtype. One thread at a time works on a
+model; others wait.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _turn_of(module: nn.Module) -> _Turn:
 
 
 def _after_fork() -> None:
-    """In a child process: the threads whose turn it was are not there any more."""
+    """In a child process, the threads that held the locks no longer exist."""
     global _turns_lock
     _turns_lock = threading.Lock()
     for turn in list(_turns.values()):
@@ -65,7 +65,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def one_at_a_time(module: nn.Module) -> Iterator[None]:
-    """Wait for this thread's turn on a model; inside, no default device is the caller's."""
+    """Wait for this thread's turn on a model; inside, the caller's default device is off."""
     with _turn_of(module).lock, _without_default_device():
         yield
 
@@ -111,8 +111,7 @@ def _check_no_inference_tensors(modules: list[nn.Module]) -> None:
             if tensor.is_inference():
                 raise ModelError(
                     f"{type(m).__name__}.{name} was made inside torch.inference_mode(), so no "
-                    "gradient can pass it: build or load the model outside of it. Calls may stand "
-                    "inside"
+                    "gradient can pass it: build or load the model outside of it"
                 )
 
 
@@ -137,7 +136,7 @@ def _without_autocast(modules: list[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def without_user_hooks(tl: nn.Module) -> Iterator[None]:
-    """Hooks that somebody put on hook points do not run inside."""
+    """Inside, the user's hooks on hook points do not run."""
     points: list[Any] = [module for module in tl.modules() if hasattr(module, "fwd_hooks")]
     before = [(point, point._forward_hooks, point.fwd_hooks) for point in points]
     try:

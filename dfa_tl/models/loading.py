@@ -1,10 +1,7 @@
-"""`load_model`: a bundled model, a local folder, a hub name, or a model that is there already."""
+"""`load_model`: a bundled model, a local folder, a hub name, or a live model."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -18,20 +15,23 @@ from transformer_lens.model_bridge.sources.transformers import (
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dfa_tl.arguments import checked_arguments
+from dfa_tl.display import first_line
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, HubError, ModelError
-from dfa_tl.io.atomic import user_path
-from dfa_tl.io.model_names import NOT_LOADED, SHORT_NAMES
-from dfa_tl.models.folder import check_folder
-from dfa_tl.models.hub import first_line, hub_folder
+from dfa_tl.io.model_names import SHORT_NAMES
+from dfa_tl.models.folder import (
+    BUNDLED,
+    check_bundled_files,
+    check_folder,
+    hub_folder,
+    local_folder,
+    unknown_model,
+)
 from dfa_tl.models.hugging_face import check_logits, plain_model
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.placement import DeviceMap, Placement
 from dfa_tl.models.tokenizer import saved_tokenizer
-from dfa_tl.models.weights import WholeLoader, refuse_broken_weights
+from dfa_tl.models.weights import StrictWeightLoader, refuse_broken_weights
 from dfa_tl.settings import check_switch
-
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"
-BUNDLED = ("toy-small", "toy-large")
 
 
 @checked_arguments(
@@ -67,8 +67,8 @@ def load_model(
         revision: Branch, tag or commit of a hub model.
         token: Access token for a gated or private hub model (default: the variable `HF_TOKEN`, or
             the login of `hf auth login`).
-        offline: Load a hub model from the local cache without a look at the network (default: as
-            the variable `HF_HUB_OFFLINE` says).
+        offline: Load a hub model from the local cache only, without the network (default: as the
+            variable `HF_HUB_OFFLINE` says).
         prepend_bos: Whether prompts begin with a BOS, for a live model too, which it leaves as it
             is. None: as the model does by default (Llama-3, Gemma-2 and GPT-2 with one, Pythia and
             Qwen-2.5 without), and with one for the benchmark's tasks. True: always; where the
@@ -76,8 +76,8 @@ def load_model(
             benchmark does. False: never. See `NodeModel.prompt_tokens`.
 
     Raises:
-        HubError: a hub model cannot be had: it is gated, missing, or not in the cache without a
-            network; the message says what to accept, set or download.
+        HubError: a hub model cannot be fetched: it is gated, does not exist, or is not in the cache
+            while there is no network. The message says what to accept, set or download.
         ModelError: no such model, a folder without weights or tokenizer, weights that are missing
             or not finite, an architecture without heads and MLPs; or options given for a live
             model.
@@ -125,82 +125,49 @@ def _load(
 ) -> NodeModel:
     name, folder = str(model), local_folder(model)
     if folder is not None and revision is not None:
-        raise ConfigError(f"revision={revision!r}: {name} is no hub model and has no revisions")
+        raise ConfigError(
+            f"revision={revision!r}: {name} is not a hub model, so it has no revisions"
+        )
     if name in BUNDLED and folder is not None:
-        _check_hashes(folder)
+        check_bundled_files(folder)
         return _from_folder(folder, name, placement, "install dfa_tl again")
     if folder is not None:
-        mend = "write it with save_pretrained of the model and of its tokenizer"
-        return _from_folder(folder, folder.name, placement, mend)
+        fix_hint = "write it with save_pretrained of the model and of its tokenizer"
+        return _from_folder(folder, folder.name, placement, fix_hint)
     hub_name = SHORT_NAMES.get(name, name)
     try:
         folder = hub_folder(hub_name, revision=revision, token=token, offline=offline)
     except HubError as error:
         if "/" in hub_name:
             raise
-        raise HubError(f"{_no_model(name)}; as a hub name: {error}") from error
+        raise HubError(f"{unknown_model(name)}; as a hub name: {error}") from error
     return _from_folder(folder, name, placement, f"fetch it whole with `hf download {hub_name}`")
 
 
-def local_folder(model: str | Path) -> Path | None:
-    """The folder that a model's name or path stands for; None for a name on the hub.
-
-    Raises:
-        ModelError: a path, or a name like those of the bundled models, that leads nowhere; or a
-            name of the benchmark's whose model cannot be loaded.
-    """
-    name = str(model)
-    if name in BUNDLED:
-        return BUNDLED_FOLDER / name
-    # A folder that happens to be called like a model, but holds none, does not stand in its way.
-    # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
-    folder = user_path(name).absolute()
-    is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
-    if (folder / "config.json").is_file() or (
-        folder.is_dir() and (is_path or name not in SHORT_NAMES)
-    ):
-        return folder
-    if name in NOT_LOADED:
-        raise ModelError(f"{name!r} cannot be loaded: {NOT_LOADED[name]}")
-    if is_path or name.startswith("toy-"):
-        raise ModelError(_no_model(name))
-    return None
-
-
-def _no_model(name: str) -> str:
-    known = [*BUNDLED, *SHORT_NAMES]
-    alike = [each for each in known if each.split("-")[0] == name.split("-")[0]]
-    near = ", ".join(alike or difflib.get_close_matches(name, known))
-    return (
-        f"no model {name!r}{f' (did you mean {near}?)' if near else ''}: expected a folder, "
-        f"a hub name (organisation/model), or one of {', '.join(known)}"
-    )
-
-
-def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> NodeModel:
-    check_folder(folder, mend)
+def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -> NodeModel:
+    check_folder(folder, fix_hint)
     try:
         architecture = determine_architecture_from_hf_config(AutoConfig.from_pretrained(folder))
     # Settings are checked by what reads them, with errors of its own.
     except Exception as error:
         raise ModelError(
-            f"{name!r} is of an architecture, or has settings, of which this TransformerLens and "
-            f"Transformers can make no model ({first_line(error)})"
+            f"the architecture or the settings of {name!r} are not supported by this version of "
+            f"TransformerLens and Transformers ({first_line(error)})"
         ) from error
     model_class = get_hf_model_class_for_architecture(architecture)
-    # Transformers loads some models of text and images as causal ones too; their name tells them.
+    # Transformers loads some models of text and images as causal ones too; their name shows it.
     if model_class is not AutoModelForCausalLM or architecture.endswith("ConditionalGeneration"):
         raise ModelError(
-            f"{name!r} is no decoder of text alone, but a {architecture}: expected a causal "
-            "language model; where its decoder of text is published by itself, load that"
+            f"{name!r} is not a text-only decoder but a {architecture}: expected a causal language "
+            "model; if its text decoder is published separately, load that"
         )
-    loader = WholeLoader(model_class, mend)
+    loader = StrictWeightLoader(model_class, fix_hint)
     try:
         tokenizer = saved_tokenizer(folder)
-    # Transformers and tokenizers raise whatever the part of the file that they stumble on makes.
+    # Transformers and tokenizers have no error of their own for a broken file.
     except Exception as error:
         raise FileFormatError(
-            f"the tokenizer in {folder} cannot be read ({first_line(error)}); {mend}"
+            f"the tokenizer in {folder} cannot be read ({first_line(error)}); {fix_hint}"
         ) from error
     try:
         bridge = TransformerBridge.boot_transformers(
@@ -214,25 +181,16 @@ def _from_folder(folder: Path, name: str, placement: Placement, mend: str) -> No
     except SafetensorError as error:
         raise FileFormatError(
             f"the weights in {folder} cannot be read ({first_line(error)}); they may be "
-            f"truncated: {mend}"
+            f"truncated: {fix_hint}"
         ) from error
     # Transformers, TransformerLens and Accelerate have no error of their own for a failed load.
     except Exception as error:
         where = "" if placement.device_map is None else f" with device_map={placement.device_map!r}"
         raise ModelError(f"{name!r} could not be loaded{where} ({first_line(error)})") from error
-    refuse_broken_weights(bridge, name, mend)
+    refuse_broken_weights(bridge, name, fix_hint)
     bridge.cfg.model_name = name
     model = NodeModel(bridge.eval(), name)
     # A TransformerBridge computes attention itself, and leaves out parts that it does not know.
     with torch.no_grad():
         check_logits(model, plain_model(bridge), f"Hugging Face's own {architecture}")
     return model
-
-
-def _check_hashes(folder: Path) -> None:
-    """Raise `FileFormatError` unless the bundled files are those that were shipped."""
-    expected = json.loads((folder / "sha256.json").read_text())
-    for file_name, digest in expected.items():
-        file = folder / file_name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            raise FileFormatError(f"{file} is missing, truncated or altered; install dfa_tl again")

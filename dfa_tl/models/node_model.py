@@ -1,16 +1,13 @@
 """`NodeModel`: a TransformerLens model seen as nodes.
 
-One face for `HookedTransformer` (TransformerLens 3) and `TransformerBridge` (3 and 4): the nodes
-and their hook points, tokens, and the logits at the last real position of each row. Only that
-position is unembedded, which saves most of the memory of a large vocabulary. A run may start at
-any layer from the residual stream that enters it; the layers below are then skipped.
+One interface for `HookedTransformer` (TransformerLens 3) and `TransformerBridge` (3 and 4): the
+nodes and their hook points, tokens, and the logits at the last real position of each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +18,11 @@ from torch import Tensor, nn
 from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.isolation import one_at_a_time, unchanged
-from dfa_tl.models.probe import mask_option, probe, residual_site
-from dfa_tl.models.state import remove_hook
-from dfa_tl.models.supported import hook_points_of, nodes_of
+from dfa_tl.models.partial_run import PartialRun, Resume, residual_site
+from dfa_tl.models.probe import probe
 from dfa_tl.models.tokenizer import bos_to_prepend, has_bos, without_second_bos
-from dfa_tl.nodes import EMBED_SITE, node_sites
+from dfa_tl.nodes import EMBED_SITE, NodeSet, node_sites
 from dfa_tl.settings import check_switch
-
-
-@dataclass(frozen=True, eq=False)
-class Resume:
-    """Where a run starts when it does not start at the embedding.
-
-    Attributes:
-        layer: The first layer that runs.
-        residual: The residual stream entering it, `batch pos d_model`.
-    """
-
-    layer: int
-    residual: Float[Tensor, "batch pos d_model"]
 
 
 class NodeModel:
@@ -64,16 +47,16 @@ class NodeModel:
         self, tl: nn.Module, name: str | None = None, *, prepend_bos: bool | None = None
     ) -> None:
         check_switch("prepend_bos", prepend_bos)
-        self.nodes = nodes_of(tl)
+        self.nodes = _nodes_of(tl)
         self.tl: Any = tl
         known = str(getattr(self.tl.cfg, "model_name", "model"))
         # The name goes wherever results go: a folder's own name, not where it lies on this disk.
         self.name = name or (Path(known).name if Path(known).is_absolute() else known)
         layers = range(self.nodes.n_layers)
         wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, layers)]
-        self._hook_points = hook_points_of(tl, self.name, wanted)
+        self._hook_points = _hook_points_of(tl, self.name, wanted)
         probe(tl, self.name, self.nodes, self._hook_points)
-        self._block_output: str | None = None
+        self._run = PartialRun(tl, self.name)
         self.prepend_bos = prepend_bos
         if prepend_bos:
             self._bos_to_prepend()
@@ -90,7 +73,7 @@ class NodeModel:
 
     @property
     def architecture(self) -> dict[str, int | bool]:
-        """What the benchmark's files say of a model beside its nodes; see `NodeScores.to_mib`."""
+        """What the benchmark's files state about a model besides its nodes: `NodeScores.to_mib`."""
         parallel = getattr(self.tl.cfg, "parallel_attn_mlp", False)
         return {"d_model": int(self.tl.cfg.d_model), "parallel_attn_mlp": bool(parallel)}
 
@@ -157,7 +140,7 @@ class NodeModel:
 
         Args:
             prompt: The text.
-            prepend_bos: What the data set asks for; what the model was loaded with goes before.
+            prepend_bos: What the data set asks for; the model's own setting takes precedence.
 
         Raises:
             DataError: more tokens than the model takes.
@@ -220,77 +203,7 @@ class NodeModel:
             last: Index of the last real position.
             resume: Start from this residual stream instead of the embedding.
         """
-        with ExitStack() as stack:
-            if resume is None or resume.layer == 0:
-                stack.enter_context(self._block_output_seen())
-            else:
-                stack.enter_context(self._resumed(resume))
-            stack.enter_context(self._unembedding_only(last))
-            logits = self.tl(tokens, return_type="logits", **mask_option(self.tl, mask))
-        return logits[:, 0]
-
-    @contextmanager
-    def _unembedding_only(self, last: Tensor) -> Iterator[None]:
-        def keep_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            residual, *rest = args
-            rows = torch.arange(len(last), device=residual.device)
-            return (residual[rows, last.to(residual.device)].unsqueeze(1), *rest)
-
-        handle = self.tl.unembed.register_forward_pre_hook(keep_last)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    @contextmanager
-    def _resumed(self, resume: Resume) -> Iterator[None]:
-        """Put the residual in where `resume.layer` starts, and skip the blocks below.
-
-        The residual is one seen after all other hooks, so it goes in after them too: a hook of the
-        user's that steers it is not applied a second time. Skipped blocks return it at once; blocks
-        that return more than the residual cannot be skipped, and run.
-        """
-        if self._block_output is None:
-            raise ModelError(f"run {self.name} from the embedding once before resuming a run")
-        with ExitStack() as stack:
-            stack.enter_context(self._residual_put_in(resume))
-            if self._block_output != "other":
-                output = (resume.residual,) if self._block_output == "tuple" else resume.residual
-                for layer in range(resume.layer):
-                    block = self.tl.blocks[layer]
-                    stack.enter_context(_forward_replaced(block, lambda *_, **__: output))
-            yield
-
-    @contextmanager
-    def _residual_put_in(self, resume: Resume) -> Iterator[None]:
-        point = self.hook_point(residual_site(resume.layer))
-        point.add_hook(lambda activation, hook: resume.residual)
-        handle = point.fwd_hooks[-1]
-        try:
-            yield
-        finally:
-            remove_hook(point, handle)
-
-    @contextmanager
-    def _block_output_seen(self) -> Iterator[None]:
-        """Note, in the first whole run, what the model's loop over blocks expects of a block."""
-        if self._block_output is not None:
-            yield
-            return
-
-        def see(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                self._block_output = "tensor"
-            elif isinstance(output, tuple) and len(output) == 1:
-                self._block_output = "tuple"
-            else:
-                self._block_output = "other"
-
-        handle = self.tl.blocks[0].register_forward_hook(see)
-        try:
-            yield
-        finally:
-            handle.remove()
+        return self._run.last_logits(tokens, mask, last, resume)
 
     def probe_error(self) -> float:
         """Run the probe of `dfa_tl.models.probe` with the hooks that are on the model.
@@ -308,16 +221,38 @@ class NodeModel:
         return f"NodeModel({self.name!r}, {self.nodes}, {self.dtype}, {self.device}{bos})"
 
 
-@contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    # Through __dict__: a forward that somebody set on the instance is put back as it was.
-    own = module.__dict__
-    before = own.get("forward")
-    own["forward"] = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            own.pop("forward", None)
-        else:
-            own["forward"] = before
+def _nodes_of(tl: nn.Module) -> NodeSet:
+    """The nodes of a model. Raises `ModelError` unless it is a TransformerLens model."""
+    cfg: Any = getattr(tl, "cfg", None)
+    n_layers, n_heads = getattr(cfg, "n_layers", None), getattr(cfg, "n_heads", None)
+    if (
+        not isinstance(n_layers, int)
+        or not isinstance(n_heads, int)
+        or not hasattr(tl, "hook_dict")
+    ):
+        raise ModelError(
+            f"expected a HookedTransformer or TransformerBridge, got {type(tl).__name__}; "
+            "load_model makes one from a name or a folder"
+        )
+    return NodeSet(n_layers, n_heads)
+
+
+def _hook_points_of(tl: nn.Module, name: str, sites: Sequence[str]) -> dict[str, Any]:
+    """The model's hook points at `sites`.
+
+    Raises:
+        ModelError: a hook point is missing, or the model's weights are not in memory.
+    """
+    hooks: Any = tl.hook_dict
+    missing = [site for site in sites if site not in hooks]
+    if missing:
+        raise ModelError(
+            f"{name} has no hook point {missing[0]} ({len(missing)} of {len(sites)} are missing): "
+            "its nodes cannot be patched, because it is not a decoder with attention heads and an "
+            "MLP in every layer"
+        )
+    if any(parameter.is_meta for parameter in tl.parameters()):
+        raise ModelError(
+            f"weights of {name} are on the meta device or on the disk: load them into memory"
+        )
+    return {site: hooks[site] for site in sites}

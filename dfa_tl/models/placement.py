@@ -1,4 +1,4 @@
-"""Where a model's weights are held and how precisely."""
+"""The device and the precision of a model's weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DeviceMap = str | Mapping[str, int | str | torch.device]
 
 @dataclass(frozen=True)
 class Placement:
-    """Precision and place of the weights of a model to be loaded.
+    """Device and precision of the weights of a model to load.
 
     Attributes:
         dtype: A floating-point type, or its name (default float32).
@@ -26,7 +26,7 @@ class Placement:
             device for each of the model's modules.
 
     Raises:
-        ConfigError: no such type, no such device here, or both a device and a map.
+        ConfigError: the type or device does not exist here, or both a device and a map are given.
     """
 
     dtype: torch.dtype | str | None = None

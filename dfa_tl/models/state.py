@@ -1,13 +1,14 @@
-"""What a call changes of a model, noted before and put back after, whatever stops the call.
+"""The state of a model before a call, restored after it, whatever ends the call.
 
-Each part of the package takes off its own hooks when it is done. Ctrl-C may come between any two
-steps, also between adding a hook and noting it, or while it is being taken off; so at the end
-everything that this package put on the model is looked for, and everything else is left alone.
+Each part of the package removes its own hooks when it is done. Ctrl-C may come at any step, also
+between adding a hook and recording it, or while it is being removed. So at the end all hooks of
+this package on the model are found and removed, and nothing else is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -33,10 +34,10 @@ class _Module(NamedTuple):
 
 
 class ModelState:
-    """The state of a model's modules at the time that this is made.
+    """The state of a model's modules when this is created.
 
     Attributes:
-        noted: Whether there is something to put back.
+        noted: Whether there is something to restore.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -62,7 +63,7 @@ class ModelState:
             parameter.requires_grad_(False)
 
     def put_back(self) -> None:
-        """Make the model what it was. A second time does nothing.
+        """Restore the model. A second call does nothing.
 
         Ctrl-C while it runs takes effect when all is done.
         """
@@ -87,10 +88,24 @@ class ModelState:
 
 
 def remove_hook(point: Any, handle: Any) -> None:
-    """Take one hook off a hook point, if it is still there."""
+    """Remove a hook from a hook point, if it is still on it."""
     handle.hook.remove()
     if handle in point.fwd_hooks:
         point.fwd_hooks.remove(handle)
+
+
+@contextmanager
+def added_hooks(hooks: Iterable[tuple[Any, Callable[..., Any]]]) -> Iterator[None]:
+    """Inside, each function is a hook on its hook point, after the hooks that are already on it."""
+    added: list[tuple[Any, Any]] = []
+    try:
+        for point, function in hooks:
+            point.add_hook(function)
+            added.append((point, point.fwd_hooks[-1]))
+        yield
+    finally:
+        for point, handle in added:
+            remove_hook(point, handle)
 
 
 def _handles(module: nn.Module) -> list[Any]:

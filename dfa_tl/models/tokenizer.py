@@ -1,8 +1,8 @@
-"""Tokenizers: a folder's, splitting text as the file that was saved there does, and the BOS.
+"""Loading a folder's tokenizer so that it splits text as its file says, and the BOS token.
 
-Transformers picks a tokenizer class by the model's type, and some of these classes build their own
-way of splitting text around the saved vocabulary. Where that gives other tokens than the saved
-`tokenizer.json`, the file is right: it is what the model was trained with.
+Transformers chooses a tokenizer class by the model's type, and some of these classes split text in
+their own way around the saved vocabulary. Where the tokens differ from those of the saved
+`tokenizer.json`, the file is right: the model was trained with it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         saved = Tokenizer.from_file(str(file)).encode(PROBE, add_special_tokens=False).ids
         if tokenizer.encode(PROBE, add_special_tokens=False) != saved:
             logger.warning(
-                "%s splits text in another way than %s, which is used instead",
+                "%s and %s split text differently; the file is used",
                 type(tokenizer).__name__,
                 file,
             )
@@ -43,7 +43,7 @@ def saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def has_bos(tokenizer: Any) -> bool:
-    """Whether a tokenizer came with a BOS token, whatever TransformerLens made of it since."""
+    """Whether a tokenizer had a BOS token before TransformerLens gave it one."""
     came_with = getattr(tokenizer, "init_kwargs", {})
     return came_with.get("bos_token", tokenizer.bos_token) is not None
 
@@ -59,8 +59,8 @@ def bos_to_prepend(tokenizer: Any, rows: int) -> int:
         rows: Rows of the model's embedding.
 
     Raises:
-        ModelError: that text is no single token of the tokenizer, or the embedding has no row for
-            it.
+        ModelError: that text is not a single token of the tokenizer, or the embedding has no row
+            for it.
     """
     text, token = tokenizer.bos_token, tokenizer.bos_token_id
     if text is not None and token is not None and token < rows:
@@ -68,14 +68,14 @@ def bos_to_prepend(tokenizer: Any, rows: int) -> int:
         if list(found) == [token] and tokenizer.convert_ids_to_tokens(token) == text:
             return token
     raise ModelError(
-        f"a BOS is to be prepended, and the tokenizer has none that the model knows (its BOS is "
+        f"prompts should begin with a BOS, and the tokenizer has none that the model knows (it has "
         f"{text!r}, token {token}; the embedding has {rows} rows): give the tokenizer a bos_token "
         "or an eos_token, or load the model with prepend_bos=False"
     )
 
 
 def without_second_bos(tokens: Int[Tensor, " pos"], bos: int | None) -> Int[Tensor, " left"]:
-    """Tokens of a prompt that a BOS was prepended to, which began with one already, with one."""
+    """The tokens of a prompt, with one BOS where it had one before another was prepended."""
     # A tokenizer may put another special token first, as XGLM's does.
     for start in (0, 1):
         if tokens[start : start + 2].tolist() == [bos, bos]:
@@ -84,8 +84,8 @@ def without_second_bos(tokens: Int[Tensor, " pos"], bos: int | None) -> Int[Tens
 
 
 def _load(kind: Any, folder: Path) -> PreTrainedTokenizerBase:
-    # TransformerLens wants a BOS to be prepended by the tokenizer itself, and takes it off again
-    # for models that use none; a tokenizer without a BOS refuses.
+    # TransformerLens expects the tokenizer to prepend a BOS, and removes it for models that use
+    # none. A tokenizer without a BOS raises.
     try:
         return kind.from_pretrained(folder, add_bos_token=True)
     except ValueError:

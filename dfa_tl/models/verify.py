@@ -1,12 +1,12 @@
-"""Is a hooked model the model, and are its nodes all that writes to the residual stream?
+"""Does a hooked model compute what the plain one does, and do only its nodes write to the stream?
 
     logits      max |hooked - plain| / max |plain|, the plain model being Hugging Face's own code on
                 the same weights
     residual    what `dfa_tl.models.probe` finds: with heads and MLP held constant, how far a layer
                 is from a multiple of what enters it and a constant, relative to the stream
 
-Multipliers, and embeddings that are scaled, projected or normed before they enter the stream, are
-parts of many models and no faults: they change no score of a node.
+Many models have multipliers, or scale, project or norm their embeddings before these enter the
+stream. That is not a fault: it changes no node's score.
 
 Cost: seven short forward runs and a short backward run.
 """
@@ -49,15 +49,13 @@ class ModelCheck:
 
     def __str__(self) -> str:
         logits = (
-            "no plain model to compare logits with"
+            "there is no plain model to compare logits with"
             if self.logits_error is None
-            else f"logits as of {self.compared_with} to {self.logits_error:.1e}"
+            else f"logits equal those of {self.compared_with} to {self.logits_error:.1e}"
         )
-        heads = (
-            "" if self.additive_heads else "; a norm after attention: heads do not add up singly"
-        )
+        heads = "" if self.additive_heads else "; a norm follows attention, so heads do not add up"
         return (
-            f"{self.model}: {logits}; nothing but its nodes writes to the residual stream, to "
+            f"{self.model}: {logits}; only its nodes write to the residual stream, to "
             f"{self.residual_error:.1e}{heads}"
         )
 
@@ -65,21 +63,21 @@ class ModelCheck:
 @checked_arguments
 @torch.no_grad()
 def check(model: NodeModel, reference: nn.Module | str | Path | None = None) -> ModelCheck:
-    """Check that a hooked model is the model, and that its nodes are all that it adds up.
+    """Check that a hooked model computes what the plain one does, all of it through its nodes.
 
     On a short probe, the logits must be those of the plain Hugging Face model, and nothing but
-    heads and MLPs may write to the residual stream. Hooks that are on the model count as parts of
+    heads and MLPs may write to the residual stream. Hooks that are on the model count as part of
     it.
 
     Args:
         model: The model to check; it is not changed.
-        reference: The plain model, or the name or folder to load it from. By default that under
-            the bridge, on the same weights. A `HookedTransformer`, or a bridge in compatibility
-            mode, has none: without a reference only the residual stream is checked, and the result
-            says so.
+        reference: The plain model, or the name or folder to load it from. The default is the one
+            under the bridge, on the same weights. A `HookedTransformer`, or a bridge in
+            compatibility mode, has none: without a reference only the residual stream is checked,
+            and the result says so.
 
     Raises:
-        ModelError: a difference, with its size and place.
+        ModelError: there is a difference; the message says how large, and where.
         NumericsError: logits that are not finite.
     """
     plain, compared_with = _plain(model, reference)

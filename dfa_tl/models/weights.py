@@ -1,6 +1,6 @@
-"""Weights as they are loaded: all of them, on the devices asked for, and finite.
+"""Checks on loaded weights: complete, on the devices asked for, and finite.
 
-Transformers itself only warns of parameters without weights, and leaves them random.
+Transformers only warns about parameters without weights, and leaves them random.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from torch import nn
 from dfa_tl.errors import ConfigError, ModelError
 
 
-class WholeLoader:
-    """Stands for a Transformers class, and loads a model with all of its weights or none."""
+class StrictWeightLoader:
+    """A Transformers model class that refuses to load a model without all of its weights."""
 
-    def __init__(self, base: Any, mend: str) -> None:
-        """Load with the class `base`; `mend` says how to get weights that are missing."""
+    def __init__(self, base: Any, fix_hint: str) -> None:
+        """Load with the class `base`; `fix_hint` says how to get weights that are missing."""
         self.base = base
-        self.mend = mend
+        self.fix_hint = fix_hint
 
     def from_pretrained(self, folder: str, **options: Any) -> nn.Module:
-        """As the class's own.
+        """Load as the class itself does.
 
         Raises:
-            ModelError: parameters that have no weights, or weights of another shape.
-            ConfigError: a device map that does not fit the model's modules.
+            ModelError: a parameter has no weights, or weights of another shape.
+            ConfigError: the device map does not fit the model's modules.
         """
         model, report = self.base.from_pretrained(folder, output_loading_info=True, **options)
         unset = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
         if unset:
             raise ModelError(
                 f"the weights in {folder} do not fit its config.json: {len(unset)} parameters of "
-                f"the model are missing or of another shape ({sorted(unset)[0]}); {self.mend}"
+                f"the model are missing or of another shape ({sorted(unset)[0]}); {self.fix_hint}"
             )
         placed = options.get("device_map")
         if isinstance(placed, dict):
@@ -52,7 +52,7 @@ def _check_places(model: nn.Module, placed: dict[str, str]) -> None:
     if unknown:
         raise ConfigError(
             f"device_map names {unknown[0]!r}, and the model has no such module: its parts are "
-            f"{parts}, and theirs, such as {sorted(names)[len(names) // 2]}"
+            f"{parts}, and their own parts, such as {sorted(names)[len(names) // 2]}"
         )
     if left_out:
         raise ConfigError(
@@ -61,8 +61,8 @@ def _check_places(model: nn.Module, placed: dict[str, str]) -> None:
         )
 
 
-def refuse_broken_weights(bridge: nn.Module, name: str, mend: str) -> None:
-    """Raise `ModelError` for weights that are NaN or infinite."""
+def refuse_broken_weights(bridge: nn.Module, name: str, fix_hint: str) -> None:
+    """Raise `ModelError` if a weight is NaN or infinite."""
     for parameter_name, parameter in bridge.named_parameters():
         if not parameter.is_floating_point() or parameter.numel() == 0:
             continue
@@ -70,5 +70,5 @@ def refuse_broken_weights(bridge: nn.Module, name: str, mend: str) -> None:
         if not (least.isfinite() and most.isfinite()):
             where = parameter_name.replace("_original_component.", "")
             raise ModelError(
-                f"{name!r} has weights that are NaN or infinite, first {where}; {mend}"
+                f"{name!r} has weights that are NaN or infinite, first {where}; {fix_hint}"
             )

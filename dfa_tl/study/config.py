@@ -44,7 +44,7 @@ from dfa_tl.settings import (
     seeds,
     whole_numbers,
 )
-from dfa_tl.tasks import TASKS
+from dfa_tl.tasks import TASKS, TOY_TASKS
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.registry import check_task, relations
 
@@ -146,7 +146,7 @@ class StudyConfig:
     """
 
     pairs: tuple[PairSpec, ...]
-    tasks: tuple[str, ...] = field(default_factory=lambda: tuple(TASKS))
+    tasks: tuple[str, ...] = TOY_TASKS
     methods: tuple[str, ...] = ("nap-ig-inputs",)
     regimes: tuple[str, ...] = tuple(map(str, Regime))
     controls: tuple[str, ...] = field(default_factory=lambda: tuple(CONTROLS))

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 
 from dfa_tl.errors import ModelError
 from dfa_tl.io.model_names import SHORT_NAMES
-from dfa_tl.models.loading import local_folder
+from dfa_tl.models.folder import local_folder
 
 SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
 BLOCK = 2**24

@@ -123,7 +123,7 @@ class TokenPairs:
             if bool(wrong.any()):
                 rows = wrong.nonzero()[:, 0].tolist()
                 raise DataError(
-                    f"{which} tokens of pairs {rows[:10]} of {self.name!r} are out of the "
+                    f"{which} tokens of pairs {rows[:10]} of {self.name!r} are outside the "
                     f"vocabulary, 0 to {size - 1}; token ids hold for one tokenizer only"
                 )
 
@@ -146,7 +146,7 @@ class TokenPairs:
         """Rows of each batch, pairs of equal length together so that little is padded.
 
         Raises:
-            ConfigError: a batch size that is no whole number from 1.
+            ConfigError: the batch size is not a whole number from 1.
         """
         size = whole_number("batch_size", batch_size, 1)
         return list(self.lengths.argsort(stable=True).split(size))
@@ -156,7 +156,7 @@ def whole_numbers_of(which: str, values: Any) -> Int[Tensor, "..."]:
     """Whole numbers of any integer type, in a tensor, an array or lists, as int64 on the CPU.
 
     Raises:
-        DataError: other values, or rows of unequal length; `which` is what the message calls them.
+        DataError: the values are not whole numbers, or rows have unequal lengths.
     """
     tensor = isinstance(values, Tensor)
     try:
@@ -171,7 +171,7 @@ def whole_numbers_of(which: str, values: Any) -> Int[Tensor, "..."]:
     if array.dtype.kind not in "iu" and array.size:
         raise _not_whole(which, values.dtype if tensor else array.dtype)
     if array.size and array.max() >= 2**63:
-        raise DataError(f"{which} has the number {array.max()}, which is no token id")
+        raise DataError(f"{which} has the number {array.max()}, which is not a token id")
     return torch.from_numpy(array.astype(np.int64))
 
 

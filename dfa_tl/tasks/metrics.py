@@ -27,7 +27,7 @@ from dfa_tl.tasks.batches import PairBatch
 Metric = Callable[[Float[Tensor, "batch vocab"], PairBatch], Float[Tensor, " batch"]]
 
 NEAR_CHANCE = 0.6
-"""An accuracy, of two answers, up to which a model is said not to do the task."""
+"""With two answers, a model whose accuracy is at most this counts as unable to do the task."""
 
 
 def measured(
@@ -36,7 +36,7 @@ def measured(
     """The metric of each pair of a batch, in float32: how every metric is called.
 
     Raises:
-        ConfigError: the metric is no function, or gives anything but one floating-point number per
+        ConfigError: the metric is not a function, or does not return one floating-point number per
             pair.
     """
     if not callable(metric):
@@ -53,9 +53,9 @@ def measured(
             else type(values).__name__
         )
         raise ConfigError(
-            f"the metric {getattr(metric, '__name__', metric)!r} must give a floating-point tensor "
-            f"of shape ({len(batch)},) for a batch of {len(batch)}, one number per pair; got {came}"
-            ". Do not average or sum over the batch: that is done over all pairs"
+            f"the metric {getattr(metric, '__name__', metric)!r} must return a floating-point "
+            f"tensor of shape ({len(batch)},) for a batch of {len(batch)}, one number per pair; "
+            f"got {came}. Do not average or sum over the batch: averages are taken over all pairs"
         )
     return values.float()
 

@@ -48,15 +48,15 @@ class PairDataset:
             `DataError` that lists them, or `drop` them and log how many.
         tokens: Set by `from_tokens` only: the pairs as tokens, used as they are.
         answer_rule: How an answer becomes a token; see `dfa_tl.tasks.tokenization`.
-        limit: Use only the first so many pairs that a model's tokenizer leaves usable.
-        left_out: What the source holds and `pairs` does not, in words, for the report.
-        prepend_bos: Whether prompts begin with a BOS, for models that were loaded without a word
-            on it: None as the model does by default, True with one (the benchmark's tasks), False
-            without. What `load_model(prepend_bos=...)` says goes before.
+        limit: Use only this many pairs, the first that a model's tokenizer can use.
+        left_out: Descriptions of what the source holds and `pairs` does not, for the report.
+        prepend_bos: Whether prompts begin with a BOS: None as the model does by default, True with
+            one (the benchmark's tasks), False without. A `load_model(prepend_bos=...)` takes
+            precedence.
 
     Raises:
-        ConfigError: a setting that makes no sense.
-        DataError: something among the pairs that is no `PromptPair`; the message names it.
+        ConfigError: a setting has a value that it cannot have.
+        DataError: one of the pairs is not a `PromptPair`; the message names it.
 
     Example:
         >>> pair = PromptPair("16 + 14 =", "3 + 11 =", answer=" 30", wrong_answer=" 14")
@@ -146,7 +146,7 @@ class PairDataset:
             batch_size: Pairs per batch.
 
         Raises:
-            ConfigError: the pairs are tokens (`from_tokens`), so there is no text to give.
+            ConfigError: the pairs are tokens (`from_tokens`), and EAP-IG needs text.
             DataError: as `tokenize`.
         """
         if self.tokens is not None:
@@ -175,15 +175,16 @@ class PairDataset:
     def __getitem__(self, rows: slice) -> PairDataset: ...
 
     def __getitem__(self, rows: SupportsIndex | slice) -> PromptPair | PairTokens | PairDataset:
-        """A pair by its number, from the end if negative, or some pairs as a data set.
+        """A pair by its index, from the end if negative, or some pairs as a data set.
 
         A pair of `from_tokens` is a `PairTokens`: `clean` and `corrupt` without padding, and
-        `answers`. A data set with a `limit` has the first so many pairs of its source, not knowing
-        which of them a model's tokenizer leaves usable.
+        `answers`. A data set with a `limit` gives the first pairs of its source, whether or not
+        a model's tokenizer can use them.
 
         Raises:
-            IndexError: there is no pair of that number.
-            ConfigError: neither a whole number nor a slice, or a slice that a `limit` rules out.
+            IndexError: there is no pair with that index.
+            ConfigError: `rows` is neither a whole number nor a slice, or is a slice that does not
+                begin at the first pair of a data set with a `limit`.
         """
         if not isinstance(rows, slice):
             return self._pair(rows)
@@ -191,9 +192,9 @@ class PairDataset:
             start, stop, step = rows.indices(len(self))
             if start != 0 or step != 1:
                 raise ConfigError(
-                    f"{self.name!r} takes the first {self.limit} pairs that a model's tokenizer "
-                    "leaves, so only its beginning can be cut off (data[:10]); load it without n "
-                    "to cut it anywhere"
+                    f"{self.name!r} is the first {self.limit} pairs that a model's tokenizer can "
+                    "use, so a slice must begin at the first pair (data[:10]); load it without n "
+                    "to take any slice"
                 )
             return replace(self, limit=stop) if stop else replace(self, pairs=(), limit=None)
         if self.tokens is None:
@@ -207,7 +208,7 @@ class PairDataset:
             index = range(len(self))[token_id(number)]
         except ValueError as error:
             raise ConfigError(
-                f"data[{shown(number)}]: give the number of a pair, data[0], or a slice, data[:10]"
+                f"data[{shown(number)}]: give the index of a pair, data[0], or a slice, data[:10]"
             ) from error
         except IndexError as error:
             raise IndexError(f"no pair {number}: {self.name!r} has {len(self)} pairs") from error
@@ -226,7 +227,7 @@ class PairDataset:
                 to the tokenizer, with tokens beyond the model's embedding, or with equal answers:
                 the message lists them; or tokens that the model does not know, or more of them
                 than it takes.
-            ModelError: a BOS is to be prepended, and the tokenizer has none to prepend.
+            ModelError: prompts should begin with a BOS, and the tokenizer has none.
         """
         if self.tokens is not None:
             self.tokens.check_fits(tokenizer.vocabulary_size, tokenizer.context_length)
@@ -235,11 +236,11 @@ class PairDataset:
 
     @checked_arguments
     def sorted_for(self, tokenizer: Tokenizer) -> Sorted:
-        """Which pairs a model's tokenizer leaves usable, and which it does not, and why."""
+        """Which pairs a model's tokenizer can use, and which it cannot, with the reasons."""
         return sort_pairs(self.pairs, tokenizer, self.answer_rule, self.limit, self.prepend_bos)
 
     def _usable(self, tokenizer: Tokenizer) -> Sorted:
-        """The same; raises or logs what `on_invalid` asks for."""
+        """The sorted pairs; unusable ones are raised or logged, as `on_invalid` says."""
         if not self.pairs:
             raise DataError(f"{self.name!r} holds no pairs; nothing can be measured on it")
         found = self.sorted_for(tokenizer)

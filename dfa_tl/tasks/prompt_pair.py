@@ -23,11 +23,11 @@ class PromptPair:
         clean, corrupt: The prompts.
         answer, wrong_answer: The answers to the clean prompt.
         as_long: Other strings that must have as many tokens as the answers; only the answer rule
-            `first-token` looks at them.
+            `first-token` uses them.
 
     Raises:
-        DataError: a prompt that is no text, an answer that is neither text nor a token id, or text
-            that is no valid Unicode (half of a surrogate pair).
+        DataError: a prompt is not text, an answer is neither text nor a token id, or text is not
+            valid Unicode (half of a surrogate pair).
     """
 
     clean: str
@@ -59,7 +59,7 @@ def valid_text(value: object) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"is no valid Unicode (its character {error.start} is half of a surrogate pair)"
+            f"is not valid Unicode (its character {error.start} is half of a surrogate pair)"
         ) from error
     return value
 
@@ -90,4 +90,4 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "wrong_answer": _answer,
     "as_long": _texts,
 }
-"""What each field is read with."""
+"""The function that reads each field."""

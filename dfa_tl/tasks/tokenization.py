@@ -58,7 +58,7 @@ class Dropped:
     """A pair that one model's tokenizer makes unusable.
 
     Attributes:
-        number: Its place among the pairs, from 0.
+        number: Its index among the pairs, from 0.
         pair: The pair.
         reason: What is wrong with it.
     """
@@ -81,7 +81,7 @@ class PairTokens(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """Pairs that can be used, by their place among all, and those that cannot."""
+    """Usable pairs by their index, and the unusable ones."""
 
     usable: dict[int, PairTokens]
     dropped: list[Dropped]
@@ -148,14 +148,14 @@ def _check_as_long(pair: PromptPair, tokenizer: Tokenizer) -> None:
     lengths = [len(tokenizer.answer_tokens(text)) for text in texts]
     if len(set(lengths)) > 1:
         counted = ", ".join(f"{text!r} {n}" for text, n in zip(texts, lengths, strict=True))
-        raise DataError(f"the answers differ in how many tokens they have ({counted})")
+        raise DataError(f"the answers have different numbers of tokens ({counted})")
 
 
 def _answer_token(answer: str | int, tokenizer: Tokenizer, rule: AnswerRule) -> int:
     if isinstance(answer, int):
         if not 0 <= answer < tokenizer.vocabulary_size:
             raise DataError(
-                f"answer token {answer} is out of the vocabulary, "
+                f"answer token {answer} is outside the vocabulary, "
                 f"0 to {tokenizer.vocabulary_size - 1}; token ids hold for one tokenizer only"
             )
         return answer

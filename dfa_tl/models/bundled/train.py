@@ -26,9 +26,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from dfa_tl.io.atomic import make_folder, write_file
 from dfa_tl.io.output import output_folder
 from dfa_tl.io.strict_json import json_bytes
-from dfa_tl.tasks.generators.generate import SPLITS, generate, stream
 from dfa_tl.tasks.pairs import PromptPair
-from dfa_tl.tasks.registry import TASKS, WORDS
+from dfa_tl.tasks.registry import TASKS, TOY_TASKS, WORDS
+from dfa_tl.tasks.task import SPLITS, generate_pairs, stream_pairs
 
 PAD, BOS, UNK = "<pad>", "<bos>", "<unk>"
 VOCABULARY = (PAD, BOS, UNK, *sorted(WORDS))
@@ -125,7 +125,7 @@ def weighted_loss(model: LlamaForCausalLM, rows: list[list[int]]) -> torch.Tenso
 @torch.no_grad()
 def accuracy(model: LlamaForCausalLM, task: str, split: str, n: int = 200) -> float:
     """Share of clean prompts whose most likely next token (of all) is the answer."""
-    pairs = generate(TASKS[task].draw, n, name=task, split=split, seed=0)
+    pairs = generate_pairs(TASKS[task], n, split=split, seed=0)
     right = 0
     for pair in pairs:
         *prompt, answer = encode(pair.clean, pair.answer)
@@ -157,8 +157,8 @@ def train(name: str, folder: Path, settings: Settings) -> LlamaForCausalLM:
         schedule.load_state_dict(saved["schedule"])
         start = saved["step"]
     sources = {
-        task: prompts(stream(record.draw, name=task, split="train", seed=settings.seed + start))
-        for task, record in TASKS.items()
+        task: prompts(stream_pairs(TASKS[task], split="train", seed=settings.seed + start))
+        for task in TOY_TASKS
     }
     short = [task for task in sources if task.startswith("arithmetic")]
     long = [task for task in sources if task not in short]
@@ -177,7 +177,7 @@ def train(name: str, folder: Path, settings: Settings) -> LlamaForCausalLM:
         schedule.step()
         if (step + 1) % 500 == 0:
             model.eval()
-            scores = {task: accuracy(model, task, "validation") for task in TASKS}
+            scores = {task: accuracy(model, task, "validation") for task in TOY_TASKS}
             model.train()
             listed = "  ".join(f"{task} {value:.2f}" for task, value in scores.items())
             print(
@@ -221,7 +221,7 @@ def main() -> None:
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     write_checksums(folder)
-    report = {split: {task: accuracy(model, task, split) for task in TASKS} for split in SPLITS}
+    report = {split: {task: accuracy(model, task, split) for task in TOY_TASKS} for split in SPLITS}
     shown = json_bytes(report, "the accuracies", indent=2, sort_keys=False)
     write_file(folder / "accuracy.json", shown + b"\n")
     print(shown.decode())

@@ -1,49 +1,21 @@
-"""The task battery: generated tasks in natural English, for pretrained models.
+"""The generated tasks: six for the bundled models in `toys`, and natural English by family.
 
-Each file holds the tasks of one family; `dfa_tl.tasks.generators.generate` draws their pairs.
+A file's `TASKS` holds the records of its tasks; `dfa_tl.tasks.task` draws their pairs.
 """
 
 from __future__ import annotations
 
-from dfa_tl.tasks.generators import (
-    acronyms,
-    agreement,
-    arithmetic_english,
-    binding,
-    brackets,
-    choices_english,
-    comparison,
-    docstrings,
-    geography,
-    induction,
-    ioi_english,
-    lexical,
-    morphology,
-    people,
-    pronouns,
-    sentiment,
-    sequences,
-)
-from dfa_tl.tasks.generators.record import BatteryTask
+from importlib import import_module
 
-_MODULES = (
-    ioi_english,
-    choices_english,
-    arithmetic_english,
-    comparison,
-    agreement,
-    pronouns,
-    geography,
-    people,
-    lexical,
-    morphology,
-    binding,
-    sequences,
-    induction,
-    acronyms,
-    docstrings,
-    brackets,
-    sentiment,
+from dfa_tl.registry import Registry
+from dfa_tl.tasks.task import Task
+
+FILES = (
+    "toys ioi choices arithmetic comparison agreement pronouns geography people lexical morphology "
+    "binding sequences induction acronyms docstrings brackets sentiment"
+).split()
+TASKS: Registry[Task] = Registry(
+    "task", (task for file in FILES for task in import_module(f"{__name__}.{file}").TASKS)
 )
-BATTERY: dict[str, BatteryTask] = {task.name: task for module in _MODULES for task in module.TASKS}
-"""The tasks of the battery by name."""
+TOY_TASKS: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.is_toy)
+"""Names of the six tasks that the bundled models solve: the tasks of a study by default."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generators.generate import Allowed
-from dfa_tl.tasks.generators.record import BatteryTask
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Task
 
 FIRST = (
     "National World Global Central Royal American European International Public Federal United "
@@ -63,7 +62,7 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "acronyms",
         "acronyms",
         draw,

@@ -9,10 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from dfa_tl.tasks.generators.generate import Allowed, Draw
-from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import NAMES
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Draw, Task
 
 SUBJECTS = tuple(
     "author teacher doctor farmer lawyer student singer writer artist soldier driver worker "
@@ -90,28 +89,28 @@ _MARVIN = "Marvin and Linzen 2018, Targeted Syntactic Evaluation of Language Mod
 _FINLAYSON = "Finlayson et al. 2021, Causal Analysis of Syntactic Agreement Mechanisms"
 
 TASKS = (
-    BatteryTask(
+    Task(
         "sva_simple",
         "agreement",
         _subject_verb(_simple),
         "A form of be after its subject; the corrupt prompt has the other number of the subject.",
         f"{_LINZEN}; {_MARVIN}",
     ),
-    BatteryTask(
+    Task(
         "sva_prepositional",
         "agreement",
         _subject_verb(_prepositional),
         "The same with a prepositional phrase, of either number, between subject and verb.",
         f"{_LINZEN}; {_FINLAYSON}",
     ),
-    BatteryTask(
+    Task(
         "sva_relative",
         "agreement",
         _subject_verb(_relative),
         "The same with a relative clause, of either number, between subject and verb.",
         f"{_MARVIN}; Marks et al. 2025, Sparse Feature Circuits",
     ),
-    BatteryTask(
+    Task(
         "determiner_noun",
         "agreement",
         draw_determiner_noun,

@@ -9,10 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generators.generate import Allowed
-from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import COLORS, NAMES, OBJECTS, with_article
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Task
 
 COLOR_TEMPLATES = (
     "On the table I see {0}, {1} and {2}. The color of the {asked} is",
@@ -63,7 +62,7 @@ def draw_owners(rng: random.Random, allowed: Allowed) -> PromptPair:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "colored_objects",
         "binding",
         draw_colors,
@@ -71,7 +70,7 @@ TASKS = (
         "Srivastava et al. 2023, Beyond the Imitation Game (reasoning about colored objects); "
         "Merullo et al. 2024, Circuit Component Reuse Across Tasks in Transformer Language Models",
     ),
-    BatteryTask(
+    Task(
         "object_owner",
         "binding",
         draw_owners,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generators.generate import Allowed
-from dfa_tl.tasks.generators.record import BatteryTask
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Task
 
 BRACKETS = tuple("() [] {} <>".split())
 MAX_INSIDE = 3
@@ -41,7 +40,7 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "closing_bracket",
         "brackets",
         draw,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generators.generate import Allowed
-from dfa_tl.tasks.generators.record import BatteryTask
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Task
 
 YEARS = range(1100, 2000)
 MIN_DIFFERENCE = 30
@@ -46,12 +45,12 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "greater_than_years",
         "comparison",
         draw,
         "Whether a year is later or earlier than another; the corrupt prompt exchanges the two.",
         "Hanna et al. 2023, How Does GPT-2 Compute Greater-Than?",
-        changed_words=2,
+        changed_words=(2,),
     ),
 )

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generators.generate import Allowed
-from dfa_tl.tasks.generators.record import BatteryTask
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Task
 
 FUNCTIONS = "open build find read update check fetch create convert merge sort draw".split()
 ARGUMENTS = (
@@ -44,14 +43,14 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "docstring_arguments",
         "docstrings",
         draw,
         "The next argument to describe; the corrupt prompt exchanges it with the last one.",
         "Heimersheim and Janiak 2023, A Circuit for Python Docstrings in a 4-Layer Attention-Only "
         "Transformer",
-        changed_words=2,
+        changed_words=(2,),
         is_notation=True,
     ),
 )

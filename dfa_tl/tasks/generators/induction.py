@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import random
 
-from dfa_tl.tasks.generators.generate import Allowed
-from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import COLORS, OBJECTS, PLACES
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Task
 
 WORDS = OBJECTS + PLACES + COLORS
 N_WORDS = 8
@@ -34,7 +33,7 @@ def draw(rng: random.Random, allowed: Allowed) -> PromptPair:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "induction",
         "induction",
         draw,

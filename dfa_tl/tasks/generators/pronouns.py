@@ -8,10 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from dfa_tl.tasks.generators.generate import Allowed, Draw
-from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import MEN, OBJECTS, PLACES, WOMEN
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Draw, Task
 
 SUBJECT_TEMPLATES = (
     "Yesterday {name} went to the {place} because",
@@ -51,7 +50,7 @@ def _gendered(templates: Sequence[str], masculine: str, feminine: str) -> Draw:
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "gender_pronoun",
         "pronouns",
         _gendered(SUBJECT_TEMPLATES, "he", "she"),
@@ -60,7 +59,7 @@ TASKS = (
         "in GPT-2 Small; Vig et al. 2020, Investigating Gender Bias in Language Models Using "
         "Causal Mediation Analysis",
     ),
-    BatteryTask(
+    Task(
         "reflexive_pronoun",
         "pronouns",
         _gendered(REFLEXIVE_TEMPLATES, "himself", "herself"),

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
-from dfa_tl.tasks.generators.generate import Allowed, Draw
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Draw
+
+FOLDER = Path(__file__).parent / "facts"
 
 Fact = tuple[str, ...]
 """What is asked about, and the answer."""
+
+
+def facts(name: str) -> tuple[Fact, ...]:
+    """The facts of a file in `facts/`: one a line, its fields separated by colons."""
+    lines = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(tuple(line.split(":")) for line in lines)
 
 
 def fact_key(topic: str, fact: Fact) -> str:
@@ -32,9 +41,7 @@ def _sample(
             return chosen
 
 
-def relation(
-    topic: str, facts: Sequence[Fact], templates: Sequence[str], n_examples: int = 2
-) -> Draw:
+def relation(topic: str, facts: Sequence[Fact], *templates: str, n_examples: int = 2) -> Draw:
     """Ask for y given x; the corrupt prompt asks about another x after the same examples.
 
     Args:
@@ -60,7 +67,7 @@ def relation(
 
 
 def swapped_relation(
-    topic: str, facts: Sequence[Fact], templates: Sequence[str], n_examples: int = 1
+    topic: str, facts: Sequence[Fact], *templates: str, n_examples: int = 1
 ) -> Draw:
     """Ask for y given an x of several words.
 

@@ -1,6 +1,6 @@
 """The next item of a known sequence: days, months, numbers and letters.
 
-The corrupt prompt tells the same about another part of the sequence. The sentence around the items
+The corrupt prompt lists another part of the sequence. The sentence around the items
 belongs to one split.
 """
 
@@ -10,10 +10,9 @@ import random
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from dfa_tl.tasks.generators.generate import Allowed, Draw
-from dfa_tl.tasks.generators.record import BatteryTask
 from dfa_tl.tasks.generators.words import NAMES, PLACES
-from dfa_tl.tasks.pairs import PromptPair
+from dfa_tl.tasks.prompt_pair import PromptPair
+from dfa_tl.tasks.task import Allowed, Draw, Task
 
 DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
 MONTHS = tuple(
@@ -30,7 +29,7 @@ REFERENCE = (
 
 
 def _continued(
-    topic: str, items: Sequence[str], n_shown: int, is_cycle: bool, templates: Sequence[str]
+    topic: str, items: Sequence[str], n_shown: int, *templates: str, is_cycle: bool = False
 ) -> Draw:
     """Sentences that end in `n_shown` items of a sequence that may begin again at its end."""
     n_starts = len(items) if is_cycle else len(items) - n_shown
@@ -53,76 +52,66 @@ def _continued(
 
 
 TASKS = (
-    BatteryTask(
+    Task(
         "days",
         "sequences",
         _continued(
             "days",
             DAYS,
             2,
-            True,
-            (
-                "The {place} is open on",
-                "This week {name} will be at the {place} on",
-                "The visits of {name} to the {place} were on",
-            ),
+            "The {place} is open on",
+            "This week {name} will be at the {place} on",
+            "The visits of {name} to the {place} were on",
+            is_cycle=True,
         ),
         "The next day of the week; the corrupt prompt lists other days.",
         REFERENCE,
-        changed_words=2,
+        changed_words=(2,),
     ),
-    BatteryTask(
+    Task(
         "months",
         "sequences",
         _continued(
             "months",
             MONTHS,
             3,
-            True,
-            (
-                "The {place} was open in",
-                "Last year {name} worked at the {place} in",
-                "The letters from {name} to the {place} came in",
-            ),
+            "The {place} was open in",
+            "Last year {name} worked at the {place} in",
+            "The letters from {name} to the {place} came in",
+            is_cycle=True,
         ),
         "The next month; the corrupt prompt lists other months.",
         REFERENCE,
-        changed_words=3,
+        changed_words=(3,),
     ),
-    BatteryTask(
+    Task(
         "numbers",
         "sequences",
         _continued(
             "numbers",
             NUMBERS,
             3,
-            False,
-            (
-                "At the {place}, {name} counted out loud:",
-                "On the way to the {place}, {name} was counting the cars:",
-                "Waiting at the {place}, {name} kept counting:",
-            ),
+            "At the {place}, {name} counted out loud:",
+            "On the way to the {place}, {name} was counting the cars:",
+            "Waiting at the {place}, {name} kept counting:",
         ),
         "The next number word; the corrupt prompt lists other numbers.",
         REFERENCE,
-        changed_words=3,
+        changed_words=(3,),
     ),
-    BatteryTask(
+    Task(
         "letters",
         "sequences",
         _continued(
             "letters",
             tuple(ascii_uppercase),
             3,
-            False,
-            (
-                "At the {place}, {name} recited the alphabet:",
-                "On the wall of the {place}, {name} wrote the letters",
-                "On the way to the {place}, {name} sang the letters",
-            ),
+            "At the {place}, {name} recited the alphabet:",
+            "On the wall of the {place}, {name} wrote the letters",
+            "On the way to the {place}, {name} sang the letters",
         ),
         "The next letter of the alphabet; the corrupt prompt lists other letters.",
         REFERENCE,
-        changed_words=3,
+        changed_words=(3,),
     ),
 )

@@ -37,12 +37,6 @@ COLORS = tuple(
 )
 
 
-def rows(text: str, separator: str | None = None) -> tuple[tuple[str, ...], ...]:
-    """A table from text: fields end in colons, rows in white space or in `separator`."""
-    listed = (row.strip() for row in text.split(separator))
-    return tuple(tuple(" ".join(row.split()).split(":")) for row in listed if row)
-
-
 def with_article(word: str) -> str:
     """The word after `a` or `an`."""
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.io.atomic import user_path
-from dfa_tl.tasks.generators.generate import check_split
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.sources.tables import READERS, read_pairs
+from dfa_tl.tasks.task import check_pair_count, check_split
 
 
 def is_folder(name: str) -> bool:
@@ -29,19 +29,18 @@ def load_folder(name: str, *, split: str, n: int | None, seed: int) -> PairDatas
     """Pairs of one split of a folder; the arguments are those of `load_task`.
 
     Raises:
-        ConfigError: no such folder, none or several files for the split, `n` below 1.
-        FileFormatError: a file that cannot be read.
-        DataError: fewer than `n` pairs, pairs that are also in the train split, or whatever
-            `read_pairs` finds.
+        ConfigError: there is no such folder, no file or several for the split, or `n` is below 1.
+        FileFormatError: a file cannot be read.
+        DataError: there are fewer than `n` pairs, some are also in the train split, or `read_pairs`
+            finds faults.
     """
     check_split(split)
-    if n is not None and n < 1:
-        raise ConfigError(f"n={n}: ask for at least one pair")
+    check_pair_count(n)
     file = _file(name, split)
     data = read_pairs(file)
     pairs = list(data.pairs)
     if n is not None and len(pairs) < n:
-        raise DataError(f"{file}: {n} pairs were asked for, it holds {len(pairs)}")
+        raise DataError(f"{file}: {n} pairs were asked for, and it holds {len(pairs)}")
     if split != "train":
         _check_disjoint(file, data, _file(name, "train"))
     if seed:
@@ -69,7 +68,7 @@ def _check_disjoint(file: Path, data: PairDataset, train: Path) -> None:
     shared = [number for number, pair in enumerate(data.pairs) if pair in seen]
     if shared:
         raise DataError(
-            f"{file}: {len(shared)} of {len(data.pairs)} pairs are in {train.name} too (the first "
-            f"in row {shared[0]}, from 0), so nothing measured on them would be on unseen pairs; "
-            "leave them out of one of the two"
+            f"{file}: {len(shared)} of {len(data.pairs)} pairs are also in {train.name} (the first "
+            f"in row {shared[0]}, from 0), so results on them would not be for unseen pairs; "
+            "remove them from one of the two files"
         )

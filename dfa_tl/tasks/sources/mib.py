@@ -30,6 +30,7 @@ from dfa_tl.errors import ConfigError, DataError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.prompt_pair import PromptPair, valid_text
+from dfa_tl.tasks.task import check_pair_count
 from dfa_tl.tasks.tokenization import AnswerRule
 
 Row = Mapping[str, Any]
@@ -37,12 +38,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MibTask:
-    """How one task is read.
+    """How one task is read from its data set.
 
     Attributes:
         source: The data set on the hub.
         columns: The columns that are read.
-        pair: From a row to its pair; None where the benchmark leaves the row out.
+        pair: Makes the pair of a row; None where the benchmark leaves the row out.
         answer_rule: How its answers become tokens.
         config: The data set's configuration; None for its only one.
     """
@@ -120,8 +121,7 @@ def load_mib(
     """
     if name not in SOURCES:
         raise ConfigError(f"unknown task {name!r}: choose one of {', '.join(SOURCES)}")
-    if n is not None and n < 1:
-        raise ConfigError(f"n={n}: ask for at least one pair")
+    check_pair_count(n)
     task = SOURCES[name]
     origin = task.source if path is None else str(path)
     splits = _load(task, path)
@@ -131,7 +131,7 @@ def load_mib(
     missing = [column for column in task.columns if column not in table.column_names]
     if missing:
         raise DataError(
-            f"{origin} is no data set for {name}: it lacks {', '.join(missing)} and has "
+            f"{origin} is not a data set for {name}: it lacks {', '.join(missing)} and has "
             f"{', '.join(table.column_names)}"
         )
     pairs = []

@@ -8,7 +8,7 @@
 | wrong answer | `wrong_answer` (text) or `incorrect_idx` (a token id) |
 
 Other columns are ignored. Text is taken as it is: a leading space of an answer is kept, and "NaN"
-or "None" is a word. A whole source is read or none of it: every fault found is listed in one error.
+or "None" is a word. A source with faults is not read at all: one error lists every fault.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ def read_pairs(
 
     Args:
         source: A path that ends in `.csv`, `.jsonl` or `.parquet`, or a table.
-        columns: Where the source's columns are named otherwise: from the names above to its own,
-            say `{"clean": "prompt", "answer": "label"}`.
+        columns: The source's own names of columns, by the names above, such as
+            `{"clean": "prompt", "answer": "label"}`.
         name: The task; by default the file's name, or `pairs`.
-        on_invalid: What to do later with pairs that a model's tokenizer makes unusable: `raise`
-            or `drop`.
+        on_invalid: What to do with pairs that a model's tokenizer makes unusable: `raise` or
+            `drop`.
 
     Raises:
-        FileFormatError: no such file, or one that cannot be read as what its name says.
-        ConfigError: a file of another kind, or `columns` that name no column.
-        DataError: a column is missing or there twice, there are no rows, or cells are empty, not
+        FileFormatError: the file does not exist, or does not hold what its ending says.
+        ConfigError: the file is of another kind, or `columns` names a column that does not exist.
+        DataError: a column is missing or occurs twice, there are no rows, or cells are empty, not
             text, not token ids, or the same for both answers; rows are counted from 0.
 
     Example:
@@ -111,7 +111,7 @@ def read_pairs(
 
 
 def _frame(source: str | Path | pd.DataFrame | Table) -> tuple[pd.DataFrame, str]:
-    """The source as a frame, and what messages call it."""
+    """The source as a frame, and its name in messages."""
     if isinstance(source, pd.DataFrame):
         return source, "the frame"
     if isinstance(source, (str, Path)):
@@ -150,7 +150,7 @@ def _decoded(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    # Not pandas: where every row has a field too many it takes the first as an index, in silence.
+    # Not pandas: if every row has a field too many, it silently takes the first as an index.
     lines = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True)
     rows: list[list[str]] = []
     try:
@@ -209,7 +209,7 @@ def _columns(frame: pd.DataFrame, given: dict[str, str], origin: str) -> dict[st
     """For each field, what its column means (a name of `NAMES`) and the column."""
     there = [str(column) for column in frame.columns]
     if unknown := [key for key in given if key not in NAMES]:
-        raise ConfigError(f"columns: unknown name {unknown[0]!r}; choose of {', '.join(NAMES)}")
+        raise ConfigError(f"columns: unknown name {unknown[0]!r}; choose one of {', '.join(NAMES)}")
     if missing := [column for column in given.values() if column not in there]:
         raise ConfigError(
             f"columns: {origin} has no column {missing[0]!r}; it has {', '.join(there)}"
@@ -236,7 +236,7 @@ def _columns(frame: pd.DataFrame, given: dict[str, str], origin: str) -> dict[st
 
 
 def _read_column(cells: list[Any], read: Callable[[Any], str | int]) -> tuple[list[Any], list[str]]:
-    """The cells as values, None where that fails, and what failed in words."""
+    """The cells as values, None for those that cannot be read, and a phrase for each problem."""
     values: list[Any] = []
     failed: dict[str, list[int]] = {}
     for row, cell in enumerate(cells):
@@ -266,7 +266,9 @@ def _token_id(cell: Any) -> int:
     with suppress(ValueError):
         if isinstance(cell, str):
             found = int(cell) if re.fullmatch(r"\s*[0-9]{1,18}\s*", cell) else -1
-        elif isinstance(cell, float):  # what pandas makes of whole numbers where cells are empty
+        elif isinstance(
+            cell, float
+        ):  # pandas turns whole numbers into floats where cells are empty
             found = int(cell) if cell.is_integer() else -1
         else:
             found = token_id(cell)

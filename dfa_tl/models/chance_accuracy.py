@@ -1,8 +1,8 @@
-"""A word of warning, before an hour is spent, on a task that the model cannot do.
+"""Warn early when a model is near chance on a task, before an hour is spent on it.
 
-It is read off clean runs that are made anyway, so it costs no pass, as soon as those of `ENOUGH`
-pairs have been seen. Fewer say nothing: a model that is right nine times in ten is wrong about a
-single pair one time in ten, but about half of eight one time in two hundred.
+The accuracy comes from clean runs that are made anyway, so it costs no pass. It is judged on the
+first `ENOUGH` pairs, because fewer would mislead: a model that is right nine times in ten is wrong
+about a single pair one time in ten, but about half of eight pairs one time in two hundred.
 `report_pairs` measures all pairs.
 """
 
@@ -25,8 +25,8 @@ ENOUGH = 8
 logger = logging.getLogger(__name__)
 
 
-class CleanLook:
-    """Looks at the clean runs of a task's first pairs, and warns once where they guess."""
+class ChanceAccuracyWarning:
+    """Watches the clean runs of a task's first pairs, and warns once if accuracy is at chance."""
 
     def __init__(self, model: NodeModel, task: str) -> None:
         self.model = model
@@ -39,9 +39,9 @@ class CleanLook:
         return len(self._right) >= ENOUGH
 
     def see(self, last_logits: Float[Tensor, "batch vocab"], batch: PairBatch) -> None:
-        """Note the clean run of some pairs; log-probabilities do as well as logits.
+        """Record the clean run of some pairs, by their logits or log-probabilities.
 
-        A pair that is run again, say because its batch was halved, counts once.
+        A pair that is run again, for example because its batch was halved, counts once.
         """
         if self.enough:
             return
@@ -51,8 +51,8 @@ class CleanLook:
         share = sum(self._right.values()) / len(self._right)
         if self.enough and share <= NEAR_CHANCE:
             logger.warning(
-                "%s may not be able to do %r: it prefers the answer in %.0f %% of the first %d "
-                "pairs, where guessing gives 50 %%. See report_pairs",
+                "%s may not be able to do %r: it prefers the right answer in %.0f %% of the first "
+                "%d pairs, and guessing gives 50 %%. See report_pairs",
                 self.model.name,
                 self.task,
                 100 * share,
@@ -61,7 +61,7 @@ class CleanLook:
 
     @contextmanager
     def at(self, batch: PairBatch) -> Iterator[None]:
-        """See the first whole run of the batch's clean prompts that is made inside."""
+        """Record the first whole run of the batch's clean prompts that is made inside."""
         if self.enough:
             yield
             return

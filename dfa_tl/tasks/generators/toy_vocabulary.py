@@ -1,4 +1,4 @@
-"""The words that the generated tasks draw from. The bundled tokenizer knows these and no others."""
+"""The words of the six toy tasks. The bundled tokenizer knows these and no others."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ MAX_OPERAND = 49
 NUMBERS = tuple(str(number) for number in range(2 * MAX_OPERAND + 1))
 
 
-def words_of(templates: tuple[str, ...]) -> set[str]:
-    """The literal words of some templates: what is left when the `{fields}` are taken out."""
-    return {word for text in templates for word in text.split() if not word.startswith("{")}
+def words_of(*templates: str) -> frozenset[str]:
+    """The literal words of some templates, without the `{fields}`."""
+    return frozenset(
+        word for text in templates for word in text.split() if not word.startswith("{")
+    )

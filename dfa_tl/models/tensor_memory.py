@@ -1,7 +1,7 @@
-"""Live tensor memory, counted operation by operation; works on every device and in the backward.
+"""Memory of live tensors, counted at each operation, on every device and in the backward pass.
 
-Each storage that an operation creates is counted once, and no longer when it is freed. Tensors made
-before the tracking began (the weights, the data) are not counted.
+Each storage that an operation creates is counted once, until it is freed. Tensors made before the
+tracking began (the weights, the data) are not counted.
 """
 
 from __future__ import annotations
