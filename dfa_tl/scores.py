@@ -285,8 +285,7 @@ class NodeScores(OnHub):
 
     @property
     def _where(self) -> str:
-        known = [self.provenance.get(key) for key in ("model", "task", "method")]
-        return display.shortened(" ".join(str(value) for value in known if value))
+        return display.provenance_line(self.provenance, "model", "task", "method")
 
     def _best(self, n: int) -> str:
         return ", ".join(f"{node} {self[node]:+.3g}" for node in self.top(n))

@@ -28,8 +28,7 @@ from tqdm.auto import tqdm
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
-from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.grids import MIB_KS, check_grid
+from dfa_tl.evaluation.curve import MIB_KS, FaithfulnessCurve, check_grid
 from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.batching import Halving
 from dfa_tl.models.diagnosis import where_not_finite
