@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from dfa_tl import analysis as analysis
     from dfa_tl import controls as controls
     from dfa_tl import viz as viz
-    from dfa_tl.alignment.alignment import Alignment, AlignmentChain, AlignmentHistory
+    from dfa_tl.alignment.alignment import Alignment, AlignmentChain
     from dfa_tl.alignment.config import AlignmentConfig
+    from dfa_tl.alignment.history import AlignmentHistory
     from dfa_tl.alignment.train import align
     from dfa_tl.attribution.attribute import attribute
     from dfa_tl.errors import DFAError
@@ -70,10 +71,11 @@ _HOMES = {
     name: module
     for module, names in {
         "dfa_tl.alignment.train": "align",
-        "dfa_tl.alignment.alignment": "Alignment AlignmentChain AlignmentHistory",
+        "dfa_tl.alignment.alignment": "Alignment AlignmentChain",
         "dfa_tl.analysis": "analysis",
         "dfa_tl.controls": "controls",
         "dfa_tl.alignment.config": "AlignmentConfig",
+        "dfa_tl.alignment.history": "AlignmentHistory",
         "dfa_tl.attribution.attribute": "attribute",
         "dfa_tl.errors": "DFAError",
         "dfa_tl.evaluation.curve": "FaithfulnessCurve LINEAR_KS MIB_KS",

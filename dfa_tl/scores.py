@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
@@ -338,6 +339,12 @@ def _check_parts(values: Tensor, metadata: Mapping[str, Any]) -> None:
         raise FileFormatError("the provenance must be a dictionary")
     if not isinstance(unscored, list) or not all(isinstance(name, str) for name in unscored):
         raise FileFormatError(f"unscored must be a list of names, got {shown(unscored)}")
+
+
+def layer_shares(values: Float[Tensor, " node"], n_layers: int) -> Float[Tensor, " layer"]:
+    """Each layer's share of the sum of values that are not negative; NaN where all are 0."""
+    sums = reduce(values, "(layer unit) -> layer", "sum", layer=n_layers)
+    return sums / sums.sum()
 
 
 def check_scored(scores: NodeScores) -> None:
