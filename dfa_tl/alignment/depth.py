@@ -30,8 +30,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dfa_tl.nodes import NodeSet
-from dfa_tl.scores import NodeScores, layer_shares
+from dfa_tl.nodes import NodeSet, layer_shares
+from dfa_tl.scores import NodeScores
 
 
 def layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer target_layer"]:

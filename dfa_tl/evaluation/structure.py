@@ -21,7 +21,8 @@ from scipy import stats
 
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.circuits import circuits_of
-from dfa_tl.scores import NodeScores, check_nodes, layer_shares
+from dfa_tl.nodes import layer_shares
+from dfa_tl.scores import NodeScores, check_nodes
 
 
 @dataclass(frozen=True)
