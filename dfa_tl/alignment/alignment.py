@@ -109,11 +109,7 @@ class Alignment(OnHub):
 
     @checked_arguments
     def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
-        """This map from A to B and then `other`, from B to C.
-
-        Raises:
-            ConfigError: `other` does not start from the nodes that this map ends at.
-        """
+        """This map from A to B and then `other` from B to C; `ConfigError` if they do not meet."""
         return AlignmentChain((self,)).then(other)
 
     @checked_arguments
@@ -122,7 +118,7 @@ class Alignment(OnHub):
 
         Raises:
             FileFormatError: the provenance is not JSON-able.
-            FileWriteError: the file cannot be written; what was there is as it was.
+            FileWriteError: the file cannot be written; an existing file is left as it was.
         """
         save_tensors(path, "alignment", *serialization.pack(vars(self)))
 
@@ -197,7 +193,7 @@ class Alignment(OnHub):
 
 
 def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Tensor:
-    """A copy on the CPU in float32; `ConfigError` unless it is finite and of that shape."""
+    """A copy on the CPU in float32; `ConfigError` unless it is finite and has that shape."""
     with torch.inference_mode(False):  # it may be used in training
         copied = as_floats(f"Alignment({name})", values)
     if copied.shape != shape:
@@ -252,11 +248,7 @@ class AlignmentChain(OnHub):
 
     @checked_arguments
     def transfer(self, scores: NodeScores) -> NodeScores:
-        """Predicted scores of the last model's nodes.
-
-        Raises:
-            ScoresError: the scores are not of the first model's nodes.
-        """
+        """Predicted scores of the last model's nodes; `ScoresError` as in `Alignment.transfer`."""
         for step in self.steps:
             scores = step.transfer(scores)
         return scores
@@ -272,11 +264,10 @@ class AlignmentChain(OnHub):
 
         Raises:
             FileFormatError: a provenance is not JSON-able.
-            FileWriteError: the file cannot be written; what was there is as it was.
+            FileWriteError: the file cannot be written; an existing file is left as it was.
         """
-        save_tensors(
-            path, "alignment-chain", *serialization.pack_all([vars(step) for step in self.steps])
-        )
+        packed = serialization.pack_all([vars(step) for step in self.steps])
+        save_tensors(path, "alignment-chain", *packed)
 
     @classmethod
     @checked_arguments

@@ -69,22 +69,25 @@ class CleanRuns:
         self.cache = cache
         self._kept: dict[int, CleanRun] = {}
 
-    def whole(self, number: int, batch: PairBatch) -> CleanRun:
-        """The clean run of a batch, which is recognised by its number."""
-        if number in self._kept:
-            return self._kept[number]
+    def of(self, number: int, batch: PairBatch, part: PairBatch) -> CleanRun:
+        """The clean run of `part`: the batch called `number`, or consecutive rows of it.
+
+        The run of a whole batch is kept. Rows of a batch that is not kept are run alone.
+        """
+        kept = self._kept.get(number)
+        if part is not batch:
+            if kept is None:
+                return clean_run(self.model, part)
+            start = int((batch.index == part.index[0]).nonzero())
+            return kept.part(start, start + len(part))
+        if kept is not None:
+            return kept
         run = clean_run(self.model, batch)
         if self.cache == "auto":
             self.cache = _first_with_room(self.model.device, run.bytes * self.n_batches)
         if self.cache != "none":
             self._kept[number] = run.on_host() if self.cache == "host" else run
         return run
-
-    def part(self, number: int, batch: PairBatch, start: int, stop: int) -> CleanRun:
-        """The same for some rows of the batch; if no run is kept, only these rows are run."""
-        if number in self._kept:
-            return self._kept[number].part(start, stop)
-        return clean_run(self.model, batch.part(start, stop))
 
 
 def _first_with_room(device: torch.device, needed: int) -> Cache:

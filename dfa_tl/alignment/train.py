@@ -48,11 +48,9 @@ FEW_STEPS = 50
 
 
 class SourceVector(NamedTuple):
-    """Source scores as a training step uses them, on the target's device.
+    """Normalised source scores on the target's device, as a training step uses them.
 
-    Attributes:
-        scores: Normalised scores.
-        profile: The source's layer profile at the target's depth; None without the penalty.
+    `profile` is the source's layer profile at the target's depth; None without the penalty.
     """
 
     scores: Float[Tensor, " source"]
@@ -206,10 +204,8 @@ def train(
                     log.append((loss, kl, float(mean_mask.detach()), task))
                     bar.update()
                     bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
-    losses, divergences, means, tasks = zip(*log, strict=True)
-    loss, kl, mean = (
-        torch.tensor(each, dtype=torch.float32) for each in (losses, divergences, means)
-    )
+    *numbers, tasks = zip(*log, strict=True)
+    loss, kl, mean = (torch.tensor(each, dtype=torch.float32) for each in numbers)
     return AlignmentHistory(loss, kl, mean, tasks)
 
 
@@ -234,11 +230,7 @@ def _kl_of_mask(
 
     def gradient(part: PairBatch) -> _Gradient:
         leaf = mask.clone().requires_grad_(True)
-        if part is batch:
-            clean = clean_runs.whole(number, batch)
-        else:
-            start = int((batch.index == part.index[0]).nonzero())
-            clean = clean_runs.part(number, batch, start, start + len(part))
+        clean = clean_runs.of(number, batch, part)
         look.see(clean.log_probs, part)
         logits = soft_masked_logits(target, part, clean, leaf)
         divergence = kl_divergence(clean.log_probs, logits).sum()
@@ -254,21 +246,20 @@ def _kl_of_mask(
 def _batches(
     target: NodeModel, data: Mapping[str, PairDataset], batch_size: int
 ) -> list[tuple[str, PairBatch]]:
-    batches: list[tuple[str, PairBatch]] = []
-    for task, dataset in data.items():
-        pairs = dataset.tokenize(target)
-        for rows in pairs.row_batches(batch_size):
-            batches.append((task, pairs.select(rows, target.device)))
-    return batches
+    tokens = {task: dataset.tokenize(target) for task, dataset in data.items()}
+    return [
+        (task, pairs.select(rows, target.device))
+        for task, pairs in tokens.items()
+        for rows in pairs.row_batches(batch_size)
+    ]
 
 
 def _source_vector(
     scores: NodeScores, target: NodeModel, settings: AlignmentConfig
 ) -> SourceVector:
     values = normalize(scores.values, settings.normalization).to(target.device)
-    if not settings.profile_penalty:
-        return SourceVector(values)
-    return SourceVector(values, carried_profile(scores, target.nodes).to(target.device))
+    profile = carried_profile(scores, target.nodes) if settings.profile_penalty else None
+    return SourceVector(values, None if profile is None else profile.to(target.device))
 
 
 def _drawn(vectors: Sequence[SourceVector], generator: torch.Generator) -> SourceVector:
@@ -296,15 +287,13 @@ def _checked_vectors(
         raise ConfigError(
             f"scores are of tasks {sorted(scores)}, pairs of {sorted(data)}; give both for each"
         )
-    vectors = {
-        task: [given] if isinstance(given, NodeScores) else list(given)
-        for task, given in scores.items()
-    }
-    for task, several in vectors.items():
-        if not several:
+    vectors: dict[str, list[NodeScores]] = {}
+    for task, given in scores.items():
+        vectors[task] = [given] if isinstance(given, NodeScores) else list(given)
+        if not vectors[task]:
             raise ConfigError(f"task {task!r} has no score vector: give one NodeScores or several")
-    nodes = next(iter(vectors.values()))[0].nodes
-    for vector in (each for several in vectors.values() for each in several):
-        check_nodes(vector, nodes, "the first task's source model")
-        check_scored(vector)
+        for vector in vectors[task]:
+            first = next(iter(vectors.values()))[0]
+            check_nodes(vector, first.nodes, "the first task's source model")
+            check_scored(vector)
     return vectors
