@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, StudyResults, analysis, run_study
-from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.evaluation.intervals import seed_spread
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_folder
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.evaluation.intervals import seed_spread
 from dfa_tl.io.atomic import write_file
 
 RESULTS = Path(__file__).parent / "results"

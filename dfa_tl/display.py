@@ -61,6 +61,12 @@ def shown(value: object, limit: int = 60) -> str:
     return shortened(_Repr().repr(value), limit)
 
 
+def provenance_line(provenance: Mapping[str, Any], *keys: str) -> str:
+    """What the provenance says under `keys`, on one line."""
+    found = (provenance.get(key) for key in keys)
+    return shortened(" ".join(str(value) for value in found if value))
+
+
 def block(title: str, facts: Sequence[str], *parts: str) -> str:
     """An object's HTML: a title, a quiet line of facts, then parts.
 

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from einops import reduce
+from jaxtyping import Float
+from torch import Tensor
+
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
@@ -123,3 +127,9 @@ def node_sites(nodes: NodeSet, start_layer: int = 0) -> list[str]:
         for layer in range(start_layer, nodes.n_layers)
         for site in (head_site(layer), mlp_site(layer))
     ]
+
+
+def layer_shares(values: Float[Tensor, " node"], n_layers: int) -> Float[Tensor, " layer"]:
+    """Each layer's share of the sum of values that are not negative; NaN where all are 0."""
+    sums = reduce(values, "(layer unit) -> layer", "sum", layer=n_layers)
+    return sums / sums.sum()

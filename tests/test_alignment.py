@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from dfa_tl import Alignment, AlignmentConfig, NodeScores, NodeSet, align, controls, load_task
-from dfa_tl.alignment.alignment import normalize
 from dfa_tl.alignment.depth import (
     DEPTH_MAPS,
     depth_mean,
@@ -12,6 +11,7 @@ from dfa_tl.alignment.depth import (
     layer_weights,
     paper_layer_weights,
 )
+from dfa_tl.alignment.linear_map import normalize
 from dfa_tl.errors import ConfigError, DataError, FileFormatError, NumericsError, ScoresError
 from dfa_tl.tasks.pairs import PairDataset
 from oracle import Oracle

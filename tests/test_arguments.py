@@ -73,7 +73,7 @@ def public_callables() -> dict[str, object]:
     modules[dfa_tl.study] = dfa_tl.study.__all__
     modules[controls] = [
         name
-        for name in controls.__all__
+        for name in vars(controls)
         if inspect.isfunction(getattr(controls, name)) and not name.startswith("register_")
     ]
     for module, names in modules.items():

@@ -17,9 +17,9 @@ from dfa_tl import (
     evaluate,
     load_task,
 )
-from dfa_tl.alignment.alignment import AlignmentChain, normalize
-from dfa_tl.alignment.depth import depth_mean, depth_mean_paper
-from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
+from dfa_tl.alignment.alignment import AlignmentChain
+from dfa_tl.alignment.depth import carried_profile, depth_mean, depth_mean_paper, profile_distance
+from dfa_tl.alignment.linear_map import normalize
 from dfa_tl.errors import ConfigError, ScoresError
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from oracle import Oracle

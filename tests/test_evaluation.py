@@ -9,8 +9,7 @@ import torch
 from dfa_tl import LINEAR_KS, MIB_KS, NodeScores, PairDataset, evaluate, evaluate_many, load_task
 from dfa_tl.errors import ConfigError, NumericsError, ScoresError
 from dfa_tl.evaluation.circuits import circuits_of
-from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.grids import cmd, cpr, floor
+from dfa_tl.evaluation.curve import FaithfulnessCurve, cmd, cpr, floor
 from dfa_tl.nodes import NodeSet
 from dfa_tl.tasks.metrics import METRICS
 
@@ -214,7 +213,7 @@ def test_metric_that_is_not_finite(llama):
         (
             {"pair_values": np.ones((2, 0)), "clean": np.ones(0), "corrupt": np.ones(0)},
             ConfigError,
-            "of one pair at least",
+            "for at least one pair",
         ),
         ({"pair_values": np.full((2, 3), np.nan)}, NumericsError, "pair_values .* must be finite"),
         ({"clean": np.array([1, 1, np.inf])}, NumericsError, "clean .* must be finite"),

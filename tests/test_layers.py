@@ -16,6 +16,7 @@ LAYERS = (
     ("nodes", "pool", "registry"),
     ("io",),
     ("settings",),
+    ("score_formats",),
     ("scores",),
     ("tasks",),
     ("models",),

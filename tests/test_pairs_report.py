@@ -127,7 +127,7 @@ def row(m_clean: float, m_corrupt: float, number: int = 0) -> PairRow:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "there is no pair that this model's tokenizer leaves usable"),
+        ([], "no pair can be used with this model's tokenizer"),
         ([row(1, -1)] * 6 + [row(-1, -9)] * 4, "big cannot do this task: accuracy 0.60, where"),
         (
             [row(1, 2)] * 9,
@@ -161,7 +161,7 @@ def test_a_swapped_task_is_warned_of(toy_small):
 
 def test_nothing_usable_is_reported_not_raised(toy_small):
     report = report_pairs(toy_small, PairDataset((SHORT,)))
-    assert "no pair that this model's tokenizer leaves usable" in report.warning
+    assert "no pair can be used with this model's tokenizer" in report.warning
     assert len(report.frame()) == 1
     assert report_pairs(toy_small, PairDataset(())).frame().empty
 

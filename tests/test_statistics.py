@@ -22,9 +22,9 @@ from dfa_tl.evaluation.intervals import (
     cpr_difference_interval,
     cpr_interval,
     mean_cpr_difference_interval,
+    seed_spread,
 )
 from dfa_tl.evaluation.recovery import recovery
-from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.evaluation.structure import (
     layer_profile,
     profile_correlation,

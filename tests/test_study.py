@@ -28,7 +28,7 @@ from dfa_tl import (
 from dfa_tl.controls import CONTROLS
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError, FileFormatError
-from dfa_tl.evaluation.grids import MIB_KS
+from dfa_tl.evaluation.curve import MIB_KS
 from dfa_tl.passes import training_passes
 from dfa_tl.seeds import seed_of
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study

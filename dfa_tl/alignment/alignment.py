@@ -1,10 +1,7 @@
 """`Alignment`: a learned map from a source model's node scores to a target model's.
 
-    s' = normalised source scores     predicted scores = s' W + b     mask = sigmoid((s' W + b) / t)
-
-The bias b is there only where one was learned. `transfer` gives the predicted scores, which rank
-nodes as the mask does; `mask` gives what training patched with. Files say which W they hold:
-settings and normalisation are saved with it.
+`transfer` gives the predicted scores, which rank nodes as the mask does; `mask` gives what training
+patched with (`dfa_tl.alignment.linear_map`). Settings and normalisation are saved with W.
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from dfa_tl import display
 from dfa_tl.alignment import serialization
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.alignment.linear_map import normalize, predicted_scores, soft_mask
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.io import paper
@@ -34,31 +32,7 @@ from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores, as_floats, check_nodes, check_scored
 
 
-def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
-    """Source scores as W sees them.
-
-    Args:
-        scores: Raw scores.
-        how: `none`, `max` or `centered`; see `AlignmentConfig`. A constant vector has nothing to
-            centre and becomes ones, so that the uniform-s control trains under every setting.
-    """
-    values = scores.float()
-    if how == "none":
-        return values
-    if how == "max":
-        return values / values.abs().max().clamp_min(torch.finfo(values.dtype).tiny)
-    deviation = values.std(unbiased=False)
-    if deviation <= 1e-6 * values.abs().max():
-        return torch.ones_like(values)
-    return (values - values.mean()) / deviation
-
-
-@checked_arguments(
-    skip=(
-        "W",
-        "bias",
-    )
-)
+@checked_arguments(skip=("W", "bias"))
 @dataclass(frozen=True, eq=False)
 class Alignment(OnHub):
     """A map between the nodes of two models.
@@ -67,10 +41,10 @@ class Alignment(OnHub):
         W: `source target`, float32.
         source: Nodes of the source model.
         target: Nodes of the target model.
-        config: How W was made; `normalization` and `temperature` say how it is applied.
+        config: Settings of W; `normalization` and `temperature` are also used to apply it.
         history: The training history; None for a W that was not trained.
         provenance: Models, tasks and number of pairs, JSON-able.
-        bias: `target`, float32, added to s' W; None for none.
+        bias: `target`, float32, added to s' W; None for an alignment without one.
 
     Raises:
         ConfigError: W or the bias is not finite or has another shape than the node sets.
@@ -102,7 +76,7 @@ class Alignment(OnHub):
         """Predicted target scores of the source scores (raw: before sigmoid and temperature).
 
         Raises:
-            ScoresError: the scores are not of the source model's nodes.
+            ScoresError: the scores belong to other nodes than the source model's.
 
         Example:
             >>> source, target = load_model("toy-small"), load_model("toy-large")
@@ -115,10 +89,11 @@ class Alignment(OnHub):
         check_nodes(scores, self.source, "the alignment's source model")
         check_scored(scores)
         with torch.autocast("cpu", enabled=False):  # in float32, whatever the caller's context
-            predicted = normalize(scores.values, self.config.normalization) @ self.W
+            normalized = normalize(scores.values, self.config.normalization)
+            predicted = predicted_scores(normalized, self.W, self.bias)
         return NodeScores(
             nodes=self.target,
-            values=predicted if self.bias is None else predicted + self.bias,
+            values=predicted,
             provenance={
                 **self.provenance,
                 "model": self.provenance.get("target", "target"),
@@ -129,16 +104,12 @@ class Alignment(OnHub):
 
     @checked_arguments
     def mask(self, scores: NodeScores) -> Float[Tensor, " target"]:
-        """The soft mask, in (0, 1), that training would patch the target with."""
-        return torch.sigmoid(self.transfer(scores).values / self.config.temperature)
+        """The soft mask, in (0, 1), with which training would patch the target."""
+        return soft_mask(self.transfer(scores).values, self.config.temperature)
 
     @checked_arguments
     def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
-        """This map from A to B and then `other`, from B to C.
-
-        Raises:
-            ConfigError: `other` does not start from the nodes that this map ends at.
-        """
+        """This map from A to B and then `other` from B to C; `ConfigError` if they do not meet."""
         return AlignmentChain((self,)).then(other)
 
     @checked_arguments
@@ -147,7 +118,7 @@ class Alignment(OnHub):
 
         Raises:
             FileFormatError: the provenance is not JSON-able.
-            FileWriteError: the file cannot be written; what was there is as it was.
+            FileWriteError: the file cannot be written; an existing file is left as it was.
         """
         save_tensors(path, "alignment", *serialization.pack(vars(self)))
 
@@ -222,7 +193,7 @@ class Alignment(OnHub):
 
 
 def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Tensor:
-    """A copy on the CPU in float32; `ConfigError` unless it is finite and of that shape."""
+    """A copy on the CPU in float32; `ConfigError` unless it is finite and has that shape."""
     with torch.inference_mode(False):  # it may be used in training
         copied = as_floats(f"Alignment({name})", values)
     if copied.shape != shape:
@@ -252,10 +223,10 @@ class AlignmentChain(OnHub):
     def __post_init__(self) -> None:
         if not self.steps:
             raise ConfigError("a chain needs at least one alignment in steps")
-        for place, (one, other) in enumerate(pairwise(self.steps), start=1):
+        for number, (one, other) in enumerate(pairwise(self.steps), start=1):
             if one.target != other.source:
                 raise ConfigError(
-                    f"alignment {place} of the chain ends at {one.target}, alignment {place + 1} "
+                    f"alignment {number} of the chain ends at {one.target}, alignment {number + 1} "
                     f"starts from {other.source}: give alignments that meet in one model"
                 )
 
@@ -277,11 +248,7 @@ class AlignmentChain(OnHub):
 
     @checked_arguments
     def transfer(self, scores: NodeScores) -> NodeScores:
-        """Predicted scores of the last model's nodes.
-
-        Raises:
-            ScoresError: the scores are not of the first model's nodes.
-        """
+        """Predicted scores of the last model's nodes; `ScoresError` as in `Alignment.transfer`."""
         for step in self.steps:
             scores = step.transfer(scores)
         return scores
@@ -289,9 +256,7 @@ class AlignmentChain(OnHub):
     @checked_arguments
     def mask(self, scores: NodeScores) -> Float[Tensor, " target"]:
         """The last step's soft mask, in (0, 1)."""
-        for step in self.steps[:-1]:
-            scores = step.transfer(scores)
-        return self.steps[-1].mask(scores)
+        return soft_mask(self.transfer(scores).values, self.steps[-1].config.temperature)
 
     @checked_arguments
     def save(self, path: str | Path) -> None:
@@ -299,11 +264,10 @@ class AlignmentChain(OnHub):
 
         Raises:
             FileFormatError: a provenance is not JSON-able.
-            FileWriteError: the file cannot be written; what was there is as it was.
+            FileWriteError: the file cannot be written; an existing file is left as it was.
         """
-        save_tensors(
-            path, "alignment-chain", *serialization.pack_all([vars(step) for step in self.steps])
-        )
+        packed = serialization.pack_all([vars(step) for step in self.steps])
+        save_tensors(path, "alignment-chain", *packed)
 
     @classmethod
     @checked_arguments

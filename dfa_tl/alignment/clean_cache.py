@@ -1,11 +1,13 @@
-"""What an alignment step needs of the clean run, computed once per batch and kept across epochs.
+"""What an alignment step needs from the clean run, computed once per batch and kept across epochs.
 
-Where it is kept (`cache`): on the target's `device`, in `host` memory, or not at all (`none`: run
-again each time). `auto` takes the first of them where all batches fit in half of what is free.
+`cache` says where it is kept: on the target's `device`, in `host` memory, or nowhere (`none`: the
+clean prompts are run again in each epoch). `auto` takes the first of them where all batches fit in
+half of the free memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -32,12 +34,15 @@ class CleanRun:
 
     def part(self, start: int, stop: int) -> CleanRun:
         """Rows `start` to `stop`."""
-        rows = slice(start, stop)
-        return CleanRun({s: a[rows] for s, a in self.activations.items()}, self.log_probs[rows])
+        return self._each(lambda tensor: tensor[start:stop])
 
     def on_host(self) -> CleanRun:
         """The same in host memory."""
-        return CleanRun({s: a.cpu() for s, a in self.activations.items()}, self.log_probs.cpu())
+        return self._each(Tensor.cpu)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> CleanRun:
+        activations = {site: change(value) for site, value in self.activations.items()}
+        return CleanRun(activations, change(self.log_probs))
 
     @property
     def bytes(self) -> int:
@@ -64,29 +69,32 @@ class CleanRuns:
         self.cache = cache
         self._kept: dict[int, CleanRun] = {}
 
-    def of(self, place: int, batch: PairBatch) -> CleanRun:
-        """The clean run of the batch at `place`."""
-        if place in self._kept:
-            return self._kept[place]
+    def of(self, number: int, batch: PairBatch, part: PairBatch) -> CleanRun:
+        """The clean run of `part`: the batch called `number`, or consecutive rows of it.
+
+        The run of a whole batch is kept. Rows of a batch that is not kept are run alone.
+        """
+        kept = self._kept.get(number)
+        if part is not batch:
+            if kept is None:
+                return clean_run(self.model, part)
+            start = int((batch.index == part.index[0]).nonzero())
+            return kept.part(start, start + len(part))
+        if kept is not None:
+            return kept
         run = clean_run(self.model, batch)
         if self.cache == "auto":
-            self.cache = _roomiest(self.model.device, run.bytes * self.n_batches)
+            self.cache = _first_with_room(self.model.device, run.bytes * self.n_batches)
         if self.cache != "none":
-            self._kept[place] = run.on_host() if self.cache == "host" else run
+            self._kept[number] = run.on_host() if self.cache == "host" else run
         return run
 
-    def part(self, place: int, batch: PairBatch, start: int, stop: int) -> CleanRun:
-        """The same for some rows of the batch; without a kept run only those rows are run."""
-        if place in self._kept:
-            return self._kept[place].part(start, stop)
-        return clean_run(self.model, batch.part(start, stop))
 
-
-def _roomiest(device: torch.device, needed: int) -> str:
-    host = psutil.virtual_memory().available
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if needed < free / 2:
-            return "device"
-        return "host" if needed < host / 2 else "none"
-    return "device" if needed < host / 2 else "none"
+def _first_with_room(device: torch.device, needed: int) -> Cache:
+    fits_on_host = needed < psutil.virtual_memory().available / 2
+    if device.type != "cuda":
+        return "device" if fits_on_host else "none"
+    free, _ = torch.cuda.mem_get_info(device)
+    if needed < free / 2:
+        return "device"
+    return "host" if fits_on_host else "none"

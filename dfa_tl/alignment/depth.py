@@ -1,4 +1,4 @@
-"""Depth-mean maps: two Ws that know only layers.
+"""What layers alone determine: two fixed Ws, and the layer profile that a mask can be held to.
 
 Each source layer is shared between the two nearest target layers, with weights w(i, t) that fall
 linearly with the distance. Heads map to heads, and MLPs to MLPs.
@@ -13,6 +13,13 @@ linearly with the distance. Heads map to heads, and MLPs to MLPs.
 
 Under the paper's map every row of W sums to 1, and target layers between two mapped ones may get
 nothing: their nodes score 0. A source of one layer maps to the first target layer.
+
+A layer profile says which share of the importance lies in each layer. The penalty of a mask m under
+raw source scores s, with w of depth-mean, is differentiable in m and lies between 0 and 2:
+
+    source     q_t = sum_i w(i, t) sum_{j in layer i} |s_j| / sum_j |s_j|
+    mask       r_t = sum_{j in layer t} m_j / sum_j m_j
+    penalty    sum_t (r_t - q_t)^2
 """
 
 from __future__ import annotations
@@ -23,7 +30,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dfa_tl.nodes import NodeSet
+from dfa_tl.nodes import NodeSet, layer_shares
+from dfa_tl.scores import NodeScores
 
 
 def layer_weights(n_source: int, n_target: int) -> Float[Tensor, "source_layer target_layer"]:
@@ -85,3 +93,20 @@ DEPTH_MAPS: Mapping[str, Callable[[NodeSet, NodeSet], Float[Tensor, "source targ
     "depth-mean-paper": depth_mean_paper,
 }
 """The maps by the names that `AlignmentConfig.initialization` takes."""
+
+
+def carried_profile(scores: NodeScores, target: NodeSet) -> Float[Tensor, " layer"]:
+    """q: the source's share of |s| per layer, at the target's layers.
+
+    If all scores are 0, every source layer counts as having the same share.
+    """
+    n_layers = scores.nodes.n_layers
+    sizes = scores.values.abs() if scores.values.any() else torch.ones_like(scores.values)
+    return layer_shares(sizes, n_layers) @ layer_weights(n_layers, target.n_layers)
+
+
+def profile_distance(
+    mask: Float[Tensor, " target"], profile: Float[Tensor, " layer"]
+) -> Float[Tensor, ""]:
+    """Squared distance of the mask's layer profile r from the profile q."""
+    return (layer_shares(mask, len(profile)) - profile).square().sum()

@@ -1,6 +1,6 @@
-"""What `align` trains: the target's logits as a function of a few tensors.
+"""The map from source scores to a target mask, and the tensors of it that `align` trains.
 
-    logits = s' W + b                    mask = sigmoid(logits / temperature)
+    s' = normalised source scores     predicted scores = s' W + b     mask = sigmoid((s' W + b) / t)
 
     full       W itself, from N(0, init_std^2) or from a depth-mean map P
     rank r     W = U V, or P + U V; U is source x r, from N(0, 1/r); V is r x target, from
@@ -15,6 +15,7 @@ constant score 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,85 +28,80 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.nodes import NodeSet
 
 
-@dataclass(frozen=True, eq=False)
-class FullWeights:
-    """Every entry of W is trained."""
+def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
+    """Source scores as W takes them.
 
-    matrix: Float[Tensor, "source target"]
-
-    @property
-    def trained(self) -> list[Tensor]:
-        """W."""
-        return [self.matrix]
-
-    @property
-    def W(self) -> Float[Tensor, "source target"]:
-        """W."""
-        return self.matrix
-
-
-@dataclass(frozen=True, eq=False)
-class LowRankWeights:
-    """W = U V, added to a fixed prior if there is one."""
-
-    U: Float[Tensor, "source rank"]
-    V: Float[Tensor, "rank target"]
-    prior: Float[Tensor, "source target"] | None = None
-
-    @property
-    def trained(self) -> list[Tensor]:
-        """U and V."""
-        return [self.U, self.V]
-
-    @property
-    def W(self) -> Float[Tensor, "source target"]:
-        """U V plus the prior."""
-        product = self.U @ self.V
-        return product if self.prior is None else self.prior + product
+    Args:
+        scores: Raw scores.
+        how: `none`, `max` or `centered`; see `AlignmentConfig`. Constant scores cannot be centred
+            and become ones, so that the uniform-s control trains under every setting.
+    """
+    values = scores.float()
+    if how == "none":
+        return values
+    if how == "max":
+        return values / values.abs().max().clamp_min(torch.finfo(values.dtype).tiny)
+    deviation = values.std(unbiased=False)
+    if deviation <= 1e-6 * values.abs().max():
+        return torch.ones_like(values)
+    return (values - values.mean()) / deviation
 
 
-@dataclass(frozen=True, eq=False)
-class ScaledPrior:
-    """W = exp(c) times a fixed prior."""
-
-    log_scale: Float[Tensor, ""]
-    prior: Float[Tensor, "source target"]
-
-    @property
-    def trained(self) -> list[Tensor]:
-        """The scalar c."""
-        return [self.log_scale]
-
-    @property
-    def W(self) -> Float[Tensor, "source target"]:
-        """The scaled prior."""
-        return self.log_scale.exp() * self.prior
+def predicted_scores(
+    scores: Float[Tensor, " source"],
+    W: Float[Tensor, "source target"],
+    bias: Float[Tensor, " target"] | None,
+) -> Float[Tensor, " target"]:
+    """S' W + b of normalised source scores s'."""
+    predicted = scores @ W
+    return predicted if bias is None else predicted + bias
 
 
-Weights = FullWeights | LowRankWeights | ScaledPrior
-"""One way to write W: `trained` gets gradients, `W` is W as it stands."""
+def soft_mask(predicted: Float[Tensor, " target"], temperature: float) -> Float[Tensor, " target"]:
+    """The mask, in (0, 1), of predicted scores."""
+    return torch.sigmoid(predicted / temperature)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """s' -> s' W + b; every tensor in `trained` is made to require gradients."""
+    """A map in training.
 
-    weights: Weights
+    Attributes:
+        tensors: What W is made from; they are made to require gradients, and so is the bias.
+        weights: From these tensors to W.
+        bias: b; None for a map without one.
+    """
+
+    tensors: tuple[Tensor, ...]
+    weights: Callable[[Sequence[Tensor]], Float[Tensor, "source target"]]
     bias: Float[Tensor, " target"] | None = None
 
     def __post_init__(self) -> None:
         for tensor in self.trained:
             tensor.requires_grad_(True)
 
+    @classmethod
+    def full(
+        cls, W: Float[Tensor, "source target"], bias: Float[Tensor, " target"] | None = None
+    ) -> LinearMap:
+        """The map whose W is trained entry by entry, from this one on."""
+        return cls((W,), lambda tensors: tensors[0], bias)
+
     @property
     def trained(self) -> list[Tensor]:
-        """The tensors for the optimiser."""
-        return [*self.weights.trained, *([] if self.bias is None else [self.bias])]
+        """The tensors that the optimiser changes."""
+        return [*self.tensors, *([] if self.bias is None else [self.bias])]
 
-    def logits(self, scores: Float[Tensor, " source"]) -> Float[Tensor, " target"]:
-        """Predicted target scores of normalised source scores."""
-        predicted = scores @ self.weights.W
-        return predicted if self.bias is None else predicted + self.bias
+    @property
+    def W(self) -> Float[Tensor, "source target"]:
+        """W at this point of training."""
+        return self.weights(self.tensors)
+
+    def mask(
+        self, scores: Float[Tensor, " source"], temperature: float
+    ) -> Float[Tensor, " target"]:
+        """The mask of normalised source scores."""
+        return soft_mask(predicted_scores(scores, self.W, self.bias), temperature)
 
 
 def initial_map(
@@ -118,48 +114,34 @@ def initial_map(
     """The map at the start of training.
 
     Raises:
-        ConfigError: a rank that no W between these node sets can have.
+        ConfigError: a rank that is larger than W allows.
     """
-    depth_map = DEPTH_MAPS.get(settings.initialization)
-    prior = None if depth_map is None else depth_map(source, target)
-    weights: Weights
-    if settings.learned == "scale":
-        assert prior is not None, "AlignmentConfig lets a scale be learned of a depth-mean map only"
-        weights = ScaledPrior(torch.zeros((), dtype=torch.float32, device=device), prior.to(device))
-    elif settings.rank is not None:
-        weights = _low_rank(
-            settings.rank, prior, source, target, settings.init_std, generator, device
-        )
-    else:
-        if prior is None:
-            prior = settings.init_std * normal(len(source), len(target), generator)
-        weights = FullWeights(prior.to(device))
-    if not settings.target_bias:
-        return LinearMap(weights)
-    return LinearMap(weights, torch.zeros(len(target), dtype=torch.float32, device=device))
 
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float32, device=device)
 
-def _low_rank(
-    rank: int,
-    prior: Float[Tensor, "source target"] | None,
-    source: NodeSet,
-    target: NodeSet,
-    init_std: float,
-    generator: torch.Generator,
-    device: torch.device | str,
-) -> LowRankWeights:
     n_source, n_target = len(source), len(target)
-    if rank > min(n_source, n_target):
+    depth_map = DEPTH_MAPS.get(settings.initialization)
+    prior = None if depth_map is None else depth_map(source, target).to(device)
+    bias = zeros(n_target) if settings.target_bias else None
+    if settings.learned == "scale":
+        assert prior is not None, "AlignmentConfig allows learned='scale' for depth-mean maps only"
+        return LinearMap((zeros(),), lambda tensors: tensors[0].exp() * prior, bias)
+    if settings.rank is None:
+        if prior is None:
+            prior = (settings.init_std * normal(n_source, n_target, generator)).to(device)
+        return LinearMap.full(prior, bias)
+    if settings.rank > min(n_source, n_target):
         raise ConfigError(
-            f"rank={rank}, but W is {n_source} source by {n_target} target nodes: give a rank of "
-            f"at most {min(n_source, n_target)}, or None for a full W"
+            f"rank={settings.rank}, but W is {n_source} source by {n_target} target nodes: give a "
+            f"rank of at most {min(n_source, n_target)}, or None for a full W"
         )
-    U = normal(n_source, rank, generator) / math.sqrt(rank)
+    U = (normal(n_source, settings.rank, generator) / math.sqrt(settings.rank)).to(device)
     if prior is None:
-        V = init_std * normal(rank, n_target, generator)
-        return LowRankWeights(U.to(device), V.to(device))
-    V = torch.zeros(rank, n_target, dtype=torch.float32, device=device)
-    return LowRankWeights(U.to(device), V, prior.to(device))
+        V = (settings.init_std * normal(settings.rank, n_target, generator)).to(device)
+        return LinearMap((U, V), lambda tensors: tensors[0] @ tensors[1], bias)
+    V = zeros(settings.rank, n_target)
+    return LinearMap((U, V), lambda tensors: prior + tensors[0] @ tensors[1], bias)
 
 
 def normal(rows: int, columns: int, generator: torch.Generator) -> Float[Tensor, "row column"]:

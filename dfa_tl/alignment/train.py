@@ -1,13 +1,14 @@
 """`align`: train W by patching the target with soft masks.
 
-    s' = normalised source scores of the task        mask m = sigmoid((s' W + b) / temperature)
-    target on the corrupt prompt, every node's activation a becoming  a + m_j (a_clean - a)
+    mask m = sigmoid((s' W + b) / temperature), s' the normalised source scores of the task
+    the target runs on the corrupt prompt, and each activation a becomes  a + m_j (a_clean - a)
     loss = KL(P_clean || P_intervened) at the last real position + lambda * mean(m)
            + profile_penalty * (distance between the layer profiles of m and s)
 
-`a` is the value that the node takes in the intervened run. Only W (as `parameters` writes it) and
-the optional bias b get gradients; the target is frozen. One W is trained over all tasks, each with
-its own s. Source: arXiv 2604.24302, section 3; b and the profile penalty are off by default.
+`a` is the value that the node takes in the intervened run. Only the tensors that W is made from
+(`dfa_tl.alignment.linear_map`) and the optional bias b get gradients; the target is frozen. One W
+is trained over all tasks, each with its own s. Source: arXiv 2604.24302, section 3; b and the
+profile penalty are off by default.
 
 Memory: a forward and a backward run of one batch, plus the clean activations of the data.
 """
@@ -24,11 +25,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dfa_tl.alignment.alignment import Alignment, AlignmentHistory, normalize
+from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.alignment.clean_cache import CleanRun, CleanRuns
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.layer_profile import carried_profile, profile_distance
-from dfa_tl.alignment.linear_map import LinearMap, initial_map
+from dfa_tl.alignment.depth import carried_profile, profile_distance
+from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.alignment.linear_map import LinearMap, initial_map, normalize
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError
 from dfa_tl.models.batching import Halving
@@ -42,15 +44,13 @@ from dfa_tl.tasks.metrics import kl_divergence
 from dfa_tl.tasks.pairs import PairDataset
 
 FEW_STEPS = 50
-"""Training that takes fewer steps than this is warned about."""
+"""`align` warns about training with fewer steps."""
 
 
 class SourceVector(NamedTuple):
-    """Source scores as a training step uses them, on the target's device.
+    """Normalised source scores on the target's device, as a training step uses them.
 
-    Attributes:
-        scores: Normalised scores.
-        profile: The source's layer profile at the target's depth; None without the penalty.
+    `profile` is the source's layer profile at the target's depth; None without the penalty.
     """
 
     scores: Float[Tensor, " source"]
@@ -58,7 +58,7 @@ class SourceVector(NamedTuple):
 
 
 class _Gradient(NamedTuple):
-    """Of the KL summed over some pairs."""
+    """The KL summed over some pairs, and its gradient with respect to the mask."""
 
     mask: Float[Tensor, " target"]
     kl: Float[Tensor, ""]
@@ -78,21 +78,21 @@ def align(
 
     Args:
         scores: Source scores of each training task, all of one source model. A task may have
-            several vectors, say of bootstrapped source pairs: each step draws one of them. For a
-            single task, its scores as they are will do.
-        target: The target model; it is as it was afterwards.
-        data: Pairs of each training task. A single data set is a task of its own name.
+            several vectors, for instance from bootstrapped source pairs: each step draws one of
+            them. For a single task, the scores alone are enough.
+        target: The target model; it is not changed.
+        data: Pairs of each training task. A single data set is a task with the name it has.
         config: Settings; the default is `AlignmentConfig()`.
         cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
-            clean prompts again), or `auto`, the first of them with room. It changes memory and
-            speed, not the result.
+            clean prompts again), or `auto`, the first of them with enough memory. It changes
+            memory and speed, not the result.
         progress: Show a progress bar.
 
     Raises:
         ConfigError: no tasks, a task without scores, scores and data of different tasks, or a
             rank above the number of nodes.
         ScoresError: scores of different source models.
-        DataError: pairs that the target's tokenizer makes unusable.
+        DataError: pairs that cannot be used with the target's tokenizer.
         NumericsError: the loss is not finite.
 
     Warns:
@@ -108,7 +108,7 @@ def align(
     data = by_task(data)
     vectors = _checked_vectors(scores, data)
     first = next(iter(vectors.values()))[0]
-    with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
+    with target.unchanged():  # it leaves the caller's inference mode, so W can be trained
         inputs = {
             task: [_source_vector(each, target, settings) for each in several]
             for task, several in vectors.items()
@@ -118,7 +118,7 @@ def align(
         history = train(
             parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
         )
-        W = parameters.weights.W
+        W = parameters.W
     return Alignment(
         W=W,
         source=first.nodes,
@@ -139,7 +139,7 @@ def align(
 
 
 def by_task(data: PairDataset | Mapping[str, PairDataset]) -> Mapping[str, PairDataset]:
-    """The data by task; a single data set is a task of its own name."""
+    """The data by task; a single data set is a task with the name it has."""
     return {data.name: data} if isinstance(data, PairDataset) else data
 
 
@@ -154,7 +154,7 @@ def train(
     cache: str = "auto",
     progress: bool = True,
 ) -> AlignmentHistory:
-    """Minimise the loss over the trained tensors of `parameters`, which are changed in place."""
+    """Minimise the loss over the trained tensors of `parameters`, which it changes in place."""
     optimizer = torch.optim.Adam(parameters.trained, lr=settings.learning_rate)
     log: list[tuple[float, float, float, str]] = []
     with target.unchanged():
@@ -170,16 +170,16 @@ def train(
                 f"{FEW_STEPS} the result is much like the start. Use more pairs, or set epochs to "
                 f"{-(-FEW_STEPS // len(batches))} or more",
                 AlignmentWarning,
-                stacklevel=4,  # past the caller in this package and its check of arguments
+                stacklevel=4,  # the line that called `align` or `target_only`
             )
         with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
             for _ in range(settings.epochs):
-                for place in torch.randperm(len(batches), generator=generator).tolist():
-                    task, batch = batches[place]
+                for number in torch.randperm(len(batches), generator=generator).tolist():
+                    task, batch = batches[number]
                     vector = _drawn(inputs[task], generator)
-                    mask = torch.sigmoid(parameters.logits(vector.scores) / settings.temperature)
+                    mask = parameters.mask(vector.scores, settings.temperature)
                     kl, kl_gradient = _kl_of_mask(
-                        target, batch, mask.detach(), clean_runs, place, halving, looks[task]
+                        target, batch, mask.detach(), clean_runs, number, halving, looks[task]
                     )
                     mean_mask = mask.mean()
                     penalty = settings.sparsity * mean_mask
@@ -191,7 +191,7 @@ def train(
                     if not math.isfinite(loss):
                         raise NumericsError(
                             f"the alignment loss became {loss} at step {len(log) + 1} on {task!r}: "
-                            f"{where_not_finite(target, batch)}. Lower the learning rate or check "
+                            f"{where_not_finite(target, batch)}. Lower the learning rate, or check "
                             "the scale of the scores"
                         )
                     # The chain rule by hand: the KL reaches the parameters through the mask alone.
@@ -204,19 +204,16 @@ def train(
                     log.append((loss, kl, float(mean_mask.detach()), task))
                     bar.update()
                     bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
-    losses, divergences, means, tasks = zip(*log, strict=True)
-    loss, kl, mean = (
-        torch.tensor(each, dtype=torch.float32) for each in (losses, divergences, means)
-    )
+    *numbers, tasks = zip(*log, strict=True)
+    loss, kl, mean = (torch.tensor(each, dtype=torch.float32) for each in numbers)
     return AlignmentHistory(loss, kl, mean, tasks)
 
 
 def soft_masked_logits(
     target: NodeModel, batch: PairBatch, clean: CleanRun, mask: Float[Tensor, " target"]
 ) -> Float[Tensor, "batch vocab"]:
-    """Last logits on the corrupt prompts, every node moved towards its clean value by `mask`."""
-    weights = site_weights(target.nodes, mask)
-    with interpolate(target, clean.activations, weights):
+    """Last logits on the corrupt prompts, each node moved towards its clean value by `mask`."""
+    with interpolate(target, clean.activations, site_weights(target.nodes, mask)):
         return target.last_logits(batch.corrupt, batch.mask, batch.last)
 
 
@@ -225,7 +222,7 @@ def _kl_of_mask(
     batch: PairBatch,
     mask: Float[Tensor, " target"],
     clean_runs: CleanRuns,
-    place: int,
+    number: int,
     halving: Halving,
     look: ChanceAccuracyWarning,
 ) -> tuple[float, Float[Tensor, " target"]]:
@@ -233,11 +230,7 @@ def _kl_of_mask(
 
     def gradient(part: PairBatch) -> _Gradient:
         leaf = mask.clone().requires_grad_(True)
-        if part is batch:
-            clean = clean_runs.of(place, batch)
-        else:
-            start = int((batch.index == part.index[0]).nonzero())
-            clean = clean_runs.part(place, batch, start, start + len(part))
+        clean = clean_runs.of(number, batch, part)
         look.see(clean.log_probs, part)
         logits = soft_masked_logits(target, part, clean, leaf)
         divergence = kl_divergence(clean.log_probs, logits).sum()
@@ -253,25 +246,24 @@ def _kl_of_mask(
 def _batches(
     target: NodeModel, data: Mapping[str, PairDataset], batch_size: int
 ) -> list[tuple[str, PairBatch]]:
-    batches = []
-    for task, dataset in data.items():
-        pairs = dataset.tokenize(target)
-        for rows in pairs.row_batches(batch_size):
-            batches.append((task, pairs.select(rows, target.device)))
-    return batches
+    tokens = {task: dataset.tokenize(target) for task, dataset in data.items()}
+    return [
+        (task, pairs.select(rows, target.device))
+        for task, pairs in tokens.items()
+        for rows in pairs.row_batches(batch_size)
+    ]
 
 
 def _source_vector(
     scores: NodeScores, target: NodeModel, settings: AlignmentConfig
 ) -> SourceVector:
     values = normalize(scores.values, settings.normalization).to(target.device)
-    if not settings.profile_penalty:
-        return SourceVector(values)
-    return SourceVector(values, carried_profile(scores, target.nodes).to(target.device))
+    profile = carried_profile(scores, target.nodes) if settings.profile_penalty else None
+    return SourceVector(values, None if profile is None else profile.to(target.device))
 
 
 def _drawn(vectors: Sequence[SourceVector], generator: torch.Generator) -> SourceVector:
-    """One of a task's vectors. A single one costs no random number."""
+    """One of a task's vectors; a single vector takes no random number."""
     if len(vectors) == 1:
         return vectors[0]
     return vectors[int(torch.randint(len(vectors), (), generator=generator))]
@@ -281,7 +273,7 @@ def _checked_vectors(
     scores: NodeScores | Sequence[NodeScores] | Mapping[str, NodeScores | Sequence[NodeScores]],
     data: Mapping[str, PairDataset],
 ) -> dict[str, list[NodeScores]]:
-    """Each task's vectors, all of one source model; never none."""
+    """The vectors of each task, all of one source model; at least one task, each with a vector."""
     if not isinstance(scores, Mapping):
         if len(data) != 1:
             raise ConfigError(
@@ -295,15 +287,13 @@ def _checked_vectors(
         raise ConfigError(
             f"scores are of tasks {sorted(scores)}, pairs of {sorted(data)}; give both for each"
         )
-    vectors = {
-        task: [given] if isinstance(given, NodeScores) else list(given)
-        for task, given in scores.items()
-    }
-    for task, several in vectors.items():
-        if not several:
+    vectors: dict[str, list[NodeScores]] = {}
+    for task, given in scores.items():
+        vectors[task] = [given] if isinstance(given, NodeScores) else list(given)
+        if not vectors[task]:
             raise ConfigError(f"task {task!r} has no score vector: give one NodeScores or several")
-    nodes = next(iter(vectors.values()))[0].nodes
-    for vector in (each for several in vectors.values() for each in several):
-        check_nodes(vector, nodes, "the first task's source model")
-        check_scored(vector)
+        for vector in vectors[task]:
+            first = next(iter(vectors.values()))[0]
+            check_nodes(vector, first.nodes, "the first task's source model")
+            check_scored(vector)
     return vectors

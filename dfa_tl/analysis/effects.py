@@ -37,8 +37,8 @@ from dfa_tl.evaluation.intervals import (
     Bootstrap,
     cpr_difference_interval,
     mean_cpr_difference_interval,
+    seed_spread,
 )
-from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.evaluation.tests import cpr_difference_p_value, holm
 from dfa_tl.study.measurement import View
 from dfa_tl.study.results import StudyResults

@@ -15,8 +15,8 @@ from dfa_tl.analysis.render import Table
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, Regime
 from dfa_tl.controls.registry import RANDOM
+from dfa_tl.evaluation.intervals import seed_spread
 from dfa_tl.evaluation.recovery import recovery
-from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.study.results import StudyResults
 
 SETTINGS = {GOLD: "Gold", **{regime.value: regime.label for regime in COMPARED}}

@@ -40,21 +40,21 @@ def attribute(
 ) -> NodeScores:
     """Score every node of `model` on the pairs of `data`.
 
-    The formulas stand in `dfa_tl.attribution.nap`, `ig_activations` and `exact`.
+    The formulas are in `dfa_tl.attribution.nap`, `ig_activations` and `exact`.
 
     Args:
-        model: The model; it is as it was afterwards, also when an error is raised.
+        model: The model; it is not changed, not even when an error is raised.
         data: The pairs.
         method: `nap`, `nap-ig-inputs`, `nap-ig-activations`, `exact`, or one of your own
             (`dfa_tl.attribution.registry`).
         ig_steps: Steps m of the integrated gradients.
-        ablation: What a left-out node's activation becomes: `counterfactual`, `zero`, `mean` or
-            `mean-positional` (`nap-ig-inputs` takes only the first).
+        ablation: What the activation of an ablated node becomes: `counterfactual`, `zero`, `mean`
+            or `mean-positional` (`nap-ig-inputs` takes only the first).
         metric: What is attributed; see `dfa_tl.tasks.metrics`.
         at: The run at which `nap` takes the gradient:
             `clean`, score = (a_clean - a_ablated) . dm/da at the clean run; or
             `corrupt`, score = (a_clean - a_corrupt) . dm/da at the corrupt run, only with
-            `ablation="counterfactual"`. The other methods know only `clean`.
+            `ablation="counterfactual"`. The other methods take only `clean`.
         batch_size: Pairs per run; it changes memory and speed, not the scores.
         progress: Show a progress bar.
 
@@ -62,10 +62,10 @@ def attribute(
         The scores, with the embedding's in `NodeScores.input`.
 
     Raises:
-        ConfigError: no `NodeModel`, unknown method or ablation, settings that do not go together,
-            numbers of steps or pairs that are no whole number from 1, or a metric that does not
-            give one number per pair.
-        DataError: no pairs, or pairs that this model's tokenizer makes unusable.
+        ConfigError: no `NodeModel`, an unknown method or ablation, settings that contradict each
+            other, a number of steps or pairs that is not a whole number from 1, or a metric that
+            does not give one number per pair.
+        DataError: no pairs, or pairs that cannot be used with this model's tokenizer.
         NumericsError: a score is not finite.
 
     Example:
@@ -137,6 +137,6 @@ def _check_at(at: str, method: Method, ablation: str) -> None:
         )
     if at == "corrupt" and ablation != "counterfactual":
         raise ConfigError(
-            "at='corrupt' takes the gradient at the pair's corrupt run, so a left-out node's "
-            f"activation is the one there: use ablation='counterfactual', not {ablation!r}"
+            "at='corrupt' takes the gradient at the pair's corrupt run, so an ablated node has its "
+            f"activation from there: use ablation='counterfactual', not {ablation!r}"
         )

@@ -33,12 +33,7 @@ SiteScores = dict[str, Float[Tensor, "batch ..."]]
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """Scores of each pair of a batch.
-
-    Attributes:
-        nodes: In the order of the model's nodes.
-        input: The token embedding's.
-    """
+    """Scores of each pair of a batch: of the nodes in order, and of the token embedding."""
 
     nodes: Float[Tensor, "batch node"]
     input: Float[Tensor, " batch"]
@@ -119,7 +114,7 @@ def contracted_gradients(
 
 def pair_scores(nodes: NodeSet, scores: SiteScores) -> PairScores:
     """Scores by site as one vector over the nodes for each pair, on the CPU."""
-    columns = []
+    columns: list[Tensor] = []
     for layer in range(nodes.n_layers):
         columns.append(scores[head_site(layer)].cpu())
         columns.append(rearrange(scores[mlp_site(layer)].cpu(), "batch -> batch 1"))

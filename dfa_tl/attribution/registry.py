@@ -1,7 +1,7 @@
-"""The attribution methods: what each needs, takes and costs. One `Method` record each.
+"""The attribution methods: what each takes and costs. One `Method` record each.
 
-A new method is a function and a record here, or a record that `register_method` is given:
-`attribute`, studies, `estimate_memory`, the command line and the tests find it in `METHODS`.
+A new method is a function and a record here, or a record given to `register_method`: `attribute`,
+studies, `estimate_memory`, the command line and the tests find it in `METHODS`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Method:
     """An attribution method.
 
     Attributes:
-        name: What `attribute` and studies call it.
+        name: Its name for `attribute` and studies.
         description: What it computes, in a sentence.
         score: The scores of each pair of a batch: `score(model, batch, ablated, metric, ig_steps)`.
         score_at_corrupt: The same with the gradient at the corrupt run, for `at="corrupt"`; None
             for a method without that choice.
-        has_steps: Whether `ig_steps` decides its scores.
+        has_steps: Whether its scores depend on `ig_steps`.
         ablations: The ablations that it takes.
         passes: Passes of one pair, from the model's nodes and `ig_steps`, with counterfactual
-            ablation; None where they are not known: what it costs is then left empty.
+            ablation; None where they are unknown: tables then leave its cost empty.
     """
 
     name: str
@@ -63,12 +63,12 @@ class Method:
         if self.passes is None:
             return Passes()
         forward, backward = self.passes(nodes, ig_steps)
-        # Without corrupt activations one run less; their mean is taken over one run of all pairs.
+        # Zero ablation needs no corrupt run; the means are taken over one run of all pairs.
         return Passes(forward - (ablation == "zero"), backward)
 
 
 def _site_runs(nodes: NodeSet, ig_steps: int) -> int:
-    """Runs that end below the clean activation: of the embedding, and two sites per layer."""
+    """Runs at the steps before the clean one, for the embedding and two sites per layer."""
     return (ig_steps - 1) * (2 * nodes.n_layers + 1)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dfa_tl.alignment.alignment import Alignment, normalize
+from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.linear_map import normalize
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.scores import NodeScores, check_nodes, check_scored

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.linear_map import FullWeights, LinearMap
+from dfa_tl.alignment.linear_map import LinearMap
 from dfa_tl.alignment.train import SourceVector, by_task, train
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
@@ -59,14 +59,14 @@ def target_only(
     with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
         shape = (1, len(target.nodes))
         logits = torch.full(shape, float(start), dtype=torch.float32, device=target.device)
-        mask = LinearMap(FullWeights(logits))
+        mask = LinearMap.full(logits)
         one = SourceVector(logits.new_ones(1))
         generator = torch.Generator().manual_seed(settings.seed)
         inputs = {task: [one] for task in data}
         train(mask, inputs, target, data, settings, generator, progress=progress)
     return NodeScores(
         target.nodes,
-        mask.weights.W[0],
+        logits[0],
         provenance={
             "model": target.name,
             "prepend_bos": target.prepend_bos,

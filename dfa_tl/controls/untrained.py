@@ -33,9 +33,7 @@ def untrained_W(source: NodeSet, target: NodeSet, config: AlignmentConfig) -> Al
     with torch.inference_mode(False):
         start = initial_map(source, target, config, generator, torch.device("cpu"))
     provenance = {"control": "untrained_W"}
-    return Alignment(
-        start.weights.W, source, target, config, provenance=provenance, bias=start.bias
-    )
+    return Alignment(start.W, source, target, config, provenance=provenance, bias=start.bias)
 
 
 @checked_arguments

@@ -1,25 +1,64 @@
-"""`FaithfulnessCurve`: what a circuit recovers at each kept proportion.
+"""`FaithfulnessCurve`: what circuits recover at each kept proportion, and the areas under it.
 
     f(C) = (m(C) - m(empty)) / (m(clean) - m(empty))        m averaged over pairs first
+    CPR = area under f(k), CMD = area under |1 - f(k)|, trapezoids over the grid
+    floor = CPR of a circuit that recovers nothing before k = 1 (f = 0, then 1)
 
-m(empty) is what a circuit that recovers nothing scores: m of the corrupt run under counterfactual
-ablation; under another, m of the run in which all that the protocol ranks is ablated.
+m(empty) is the metric of a circuit that recovers nothing: of the corrupt run under counterfactual
+ablation; under another, of the run in which everything that the protocol ranks is ablated. The
+floor is 0.25 on the published grid: the last trapezoid, from k = 0.5 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.integrate import trapezoid
 
 from dfa_tl import display
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.evaluation.grids import check_grid, cmd, cpr, floor
+from dfa_tl.display import shown
+from dfa_tl.errors import ConfigError, DataError, NumericsError
+
+MIB_KS: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""The grid of the Mechanistic Interpretability Benchmark."""
+
+LINEAR_KS: tuple[float, ...] = tuple(step / 20 for step in range(21))
+"""0, 0.05, .., 1: small and large circuits count alike."""
+
+
+def check_grid(ks: Sequence[float]) -> tuple[float, ...]:
+    """The grid as a tuple; `ConfigError` unless it rises within [0, 1] and has two points."""
+    problem = f"ks must be at least two rising proportions in [0, 1], got {shown(ks)}"
+    try:
+        grid = tuple(float(k) for k in ks)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(problem) from error
+    rises = all(low < high for low, high in pairwise(grid))
+    if len(grid) < 2 or not rises or grid[0] < 0 or grid[-1] > 1:
+        raise ConfigError(problem)
+    return grid
+
+
+def cpr(ks: Sequence[float], faithfulness: np.ndarray) -> float:
+    """Area under the faithfulness curve."""
+    return float(trapezoid(faithfulness, ks))
+
+
+def cmd(ks: Sequence[float], faithfulness: np.ndarray) -> float:
+    """Area between the faithfulness curve and 1."""
+    return float(trapezoid(np.abs(1 - np.asarray(faithfulness)), ks))
+
+
+def floor(ks: Sequence[float]) -> float:
+    """CPR of a circuit that recovers nothing before the last point and all there."""
+    return cpr(ks, np.array([0.0] * (len(ks) - 1) + [1.0]))
 
 
 @checked_arguments
@@ -33,8 +72,8 @@ class FaithfulnessCurve:
         pair_values: Metric of each pair in each circuit.
         clean: Metric of each pair in the clean run.
         corrupt: Metric of each pair in the corrupt run.
-        empty: Metric of each pair in a circuit that recovers nothing, f = 0; None where that is the
-            corrupt run.
+        empty: Metric of each pair in a circuit that recovers nothing, f = 0; None where that is
+            the corrupt run.
         protocol: `nodes` or `mib`.
         metric: Name of the metric.
         provenance: Where scores and pairs came from.
@@ -64,8 +103,8 @@ class FaithfulnessCurve:
             run = "corrupt" if self.empty is None else "empty circuit"
             raise NumericsError(
                 f"m(clean) = {clean:.6g} and m({run}) = {baseline:.6g} are equal on average, so "
-                "faithfulness is undefined: the model does not tell the prompts of these pairs "
-                "apart. Use other pairs, another metric, or a model that solves the task"
+                "faithfulness is undefined: the model does not distinguish the prompts of these "
+                "pairs. Use other pairs, another metric, or a model that solves the task"
             )
 
     @property
@@ -81,8 +120,9 @@ class FaithfulnessCurve:
         expected = {"n_kept": (k,), "pair_values": (k, n), **dict.fromkeys(runs, (n,))}
         if n == 0 or shapes != expected:
             raise ConfigError(
-                f"a curve of {k} proportions needs {k} sizes, {k} values of each pair, and one of "
-                f"each pair in the clean and corrupt run, of one pair at least; got shapes {shapes}"
+                f"a curve of {k} proportions needs {k} sizes, {k} values of each pair, and one "
+                "value of each pair in the clean and corrupt run, for at least one pair; got "
+                f"shapes {shapes}"
             )
         for name in ("pair_values", *runs):
             if not np.isfinite(getattr(self, name)).all():
@@ -90,7 +130,7 @@ class FaithfulnessCurve:
 
     @property
     def faithfulness(self) -> Float[np.ndarray, " k"]:
-        """F at each k."""
+        """Faithfulness f at each k."""
         clean, baseline = self.clean.mean(), self.baseline.mean()
         return (self.pair_values.mean(axis=1) - baseline) / (clean - baseline)
 
@@ -117,8 +157,7 @@ class FaithfulnessCurve:
 
     @property
     def _where(self) -> str:
-        known = [self.provenance.get(key) for key in ("model", "task")]
-        return display.shortened(" ".join(str(value) for value in known if value))
+        return display.provenance_line(self.provenance, "model", "task")
 
     def _repr_html_(self) -> str:
         logarithmic = " (log)" if self.ks[0] > 0 else ""
@@ -150,3 +189,27 @@ class FaithfulnessCurve:
             f"(floor {self.floor:.3f}), CMD {self.cmd:.3f}, protocol {self.protocol}, "
             f"{len(self.clean)} pairs)"
         )
+
+
+def check_same_pairs(first: FaithfulnessCurve, second: FaithfulnessCurve) -> None:
+    """Refuse curves of different pairs (`DataError`) or grids (`ConfigError`)."""
+    if first.ks != second.ks:
+        raise ConfigError(
+            f"CPR is compared on one grid, got {first.ks} and {second.ks}: evaluate both on the "
+            "same ks"
+        )
+    if len(first.clean) != len(second.clean):
+        raise DataError(
+            f"a paired comparison needs the same pairs, got {len(first.clean)} and "
+            f"{len(second.clean)}: evaluate both circuits on one PairDataset"
+        )
+    # Curves of the same pairs differ by rounding (batch size, half precision), others by far more.
+    scale = 0.05 * (abs(first.clean).mean() + abs(first.corrupt).mean())
+    for run in ("clean", "corrupt", "baseline"):
+        apart = abs(getattr(first, run) - getattr(second, run)) > scale
+        if apart.any():
+            raise DataError(
+                f"a paired comparison needs the same pairs under the same metric, but the {run} "
+                f"values differ in pairs {apart.nonzero()[0][:5].tolist()}: evaluate both circuits "
+                "on one PairDataset with one model"
+            )

@@ -3,15 +3,15 @@
 A circuit runs on the clean prompt with the clean embedding; every node outside it takes its ablated
 value (by default, that of the pair's corrupt run) and the nodes inside recompute.
 
-Where f = 0 depends on the ablation. Under `counterfactual` it is the corrupt run. Under the others
-it is the run in which all that the protocol ranks is ablated: every node, and under `mib` the
-input too, as the Mechanistic Interpretability Benchmark has it.
+Which run has f = 0 depends on the ablation. Under `counterfactual` it is the corrupt run. Under the
+others it is the run in which everything that the protocol ranks is ablated: every node, and under
+`mib` the input too, as in the Mechanistic Interpretability Benchmark.
 
-Cost per batch: one clean run, one corrupt run, one of the empty circuit (not under
-`counterfactual`), and one run for each *distinct* circuit, whatever the number of score vectors,
-grids or metrics. Circuits are run in an order in which neighbours
-agree on as many low layers as possible, and each starts at the first layer that differs, from the
-residual stream that the one before it left there. Memory: no graph; one residual stream per layer.
+Cost per batch: one clean run, one corrupt run, one run of the empty circuit (not under
+`counterfactual`), and one run for each *distinct* circuit, however many score vectors, grids or
+metrics there are. Circuits are run in an order in which neighbours agree on as many low layers as
+possible, and each starts at the first layer that differs, from the residual stream of the circuit
+before it. Memory: no graph; one residual stream per layer.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from tqdm.auto import tqdm
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
-from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.grids import MIB_KS, check_grid
+from dfa_tl.evaluation.curve import MIB_KS, FaithfulnessCurve, check_grid
 from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.batching import Halving
 from dfa_tl.models.diagnosis import where_not_finite
@@ -62,9 +61,9 @@ def evaluate(
     """The faithfulness curve of the circuits that `scores` keeps.
 
     Args:
-        model: The model; it is as it was afterwards.
+        model: The model; it is not changed.
         data: The pairs to measure on.
-        scores: What ranks the nodes.
+        scores: The scores that rank the nodes.
         protocol: `nodes` or `mib`; see `dfa_tl.evaluation.circuits`.
         ks: Proportions of nodes to keep.
         metric: What is measured at the last position.
@@ -75,9 +74,10 @@ def evaluate(
 
     Raises:
         ScoresError: the scores belong to another model's nodes.
-        ConfigError: unknown protocol or ablation, a grid that does not rise within [0, 1], a batch
-            size that is no whole number from 1, or a metric that does not give one number per pair.
-        DataError: no pairs, or pairs that this model's tokenizer makes unusable.
+        ConfigError: an unknown protocol or ablation, a grid that does not rise within [0, 1], a
+            batch size that is not a whole number from 1, or a metric that does not give one number
+            per pair.
+        DataError: no pairs, or pairs that cannot be used with this model's tokenizer.
         NumericsError: m(clean) equals m of the run with f = 0, or the metric is not finite.
 
     Example:
@@ -118,8 +118,8 @@ def evaluate_many(
 ) -> dict[str, dict[str, FaithfulnessCurve]]:
     """Curves of several score vectors under several metrics, from the same runs.
 
-    The clean and corrupt runs and all equal circuits are shared. Arguments and errors are those of
-    `evaluate`.
+    The clean and corrupt runs and all equal circuits are run once. Arguments and errors are those
+    of `evaluate`.
 
     Returns:
         `curves[scores_name][metric_name]`.
@@ -240,12 +240,12 @@ def _runs(
 ) -> Iterator[tuple[Tensor, PairBatch]]:
     """Last logits of the corrupt run, of the clean run, and of each circuit.
 
-    Unless the corrupt run has f = 0, those of the empty circuit come third, with the input ablated
-    too or not.
+    Unless the corrupt run has f = 0, the empty circuit comes third; `without_input` ablates the
+    input in it too.
     """
     nodes = model.nodes
     values, corrupt_logits = ablated.corrupt_run(batch)
-    # The residual stream entering each layer in the run before: where the next one may start.
+    # The residual stream that entered each layer in the last run: the next one may start there.
     with capture(model, map(residual_site, range(nodes.n_layers))) as stream:
         clean_logits = model.last_logits(batch.clean, batch.mask, batch.last)
     batch = batch.with_clean_logits(clean_logits)

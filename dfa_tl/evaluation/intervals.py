@@ -1,27 +1,30 @@
-"""Bootstrap intervals over test pairs.
+"""Intervals: bootstrap intervals over test pairs, and Student's t over seeds.
 
     CPR = mean_i(a_i) / mean_i(d_i),    a_i = area under m_i(C_k) - m_i(empty),
                                         d_i = m_i(clean) - m_i(empty)
-    limits = quantiles tail, 1 - tail of CPR or CMD over resamples of the n pairs
+    limits over pairs = quantiles tail, 1 - tail of CPR or CMD over resamples of the n pairs
     tail = Phi(sqrt(n / (n - 1)) t_{n-1}((1 - level) / 2))
 
-m(empty) is `FaithfulnessCurve.baseline`, m of the corrupt run under counterfactual ablation.
+    limits over seeds = mean ± t_{n-1}((1 + level) / 2) sd / sqrt(n)
+
+m(empty) is `FaithfulnessCurve.baseline`: m of the corrupt run under counterfactual ablation.
 
 Pairs are resampled whole: m(C), m(clean) and m(empty) of a pair stay together, and the curve is
 averaged anew. A difference is always *first minus second*: positive when the first is higher.
 
-The limits are expanded percentiles: Phi and Student's t make up for what plain percentiles lack in
-small samples. On simulated curves of 10 pairs they cover 94 to 96%, plain ones 89 to 93%; the
-bias-corrected and accelerated method covered less still for CMD, which bends where f crosses 1.
+The limits over pairs are expanded percentiles: Phi and Student's t correct plain percentiles, which
+are too narrow in small samples. On simulated curves of 10 pairs they cover 94 to 96%, plain ones 89
+to 93%; the bias-corrected and accelerated method covered even less for CMD, which bends where f
+crosses 1.
 
-A resample in which m(clean) - m(empty) is about 0, or of the other sign than in the data, defines
-no faithfulness; it counts as minus infinity for the lower limit and as infinity for the upper one.
-So where m(clean) and m(empty) cannot be told apart at the level asked for, the limits are
-infinite, as in Fieller's theorem.
+A resample in which m(clean) - m(empty) is about 0, or has another sign than in the data, has no
+faithfulness; it counts as minus infinity for the lower limit and as infinity for the upper one. So
+the limits are infinite where m(clean) and m(empty) cannot be distinguished at the
+level asked for, as in Fieller's theorem.
 
-Intervals and tests over pairs hold for the score vectors at hand; what another seed would have
-given is in `evaluation.spread`. To compare averages over seeds or draws, give curves whose
-`pair_values` are averaged: CPR is linear in them (CMD is not).
+Intervals and tests over pairs hold for the given score vectors; `seed_spread` says how much another
+seed would change. To compare averages over seeds or draws, give curves whose `pair_values` are
+averaged: CPR is linear in them (CMD is not).
 
 Memory: resamples are drawn in blocks of about 10^6 numbers. Sources: Efron and Tibshirani, *An
 Introduction to the Bootstrap*, 1993; Hesterberg 2015 (expanded percentiles); Fieller 1954.
@@ -38,12 +41,10 @@ from jaxtyping import Float
 from scipy import stats
 from scipy.integrate import trapezoid
 
-from dfa_tl.errors import ConfigError, DataError
-from dfa_tl.evaluation.curve import FaithfulnessCurve
+from dfa_tl.errors import ConfigError, DataError, NumericsError
+from dfa_tl.evaluation.curve import FaithfulnessCurve, check_same_pairs
 
 _BLOCK = 2**20
-# Curves of the same pairs differ by rounding (batch size, half precision), others by far more.
-_SAME_PAIRS = 0.05
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Interval:
     """A confidence interval.
 
     Attributes:
-        estimate: The value in the data; bootstrap limits need not lie on either side of it.
-        low: Lower limit; minus infinity where the data set none.
-        high: Upper limit; infinity where the data set none.
+        estimate: The value in the data; bootstrap limits may both lie on one side of it.
+        low: Lower limit; minus infinity where the data give none.
+        high: Upper limit; infinity where the data give none.
         level: Confidence level, such as 0.95.
 
     Raises:
@@ -80,12 +81,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals over test pairs are made.
+    """Settings of intervals over test pairs.
 
     Attributes:
         level: Confidence level.
-        resamples: Resamples of the pairs; time is linear in it.
-        seed: Seed of the resamples. Curves of equally many pairs get the same ones.
+        resamples: Number of resamples; the time is linear in it.
+        seed: Seed of the resamples, which are the same for all curves of as many pairs.
 
     Raises:
         ConfigError: a level outside (0, 1), or too few resamples for it.
@@ -113,10 +114,9 @@ def cpr_interval(curve: FaithfulnessCurve, bootstrap: Bootstrap | None = None) -
         bootstrap: Level, resamples and seed; `Bootstrap()` by default.
 
     Returns:
-        The interval. A single pair sets no limits: minus infinity and infinity.
+        The interval. A single pair gives infinite limits.
     """
-    statistic = _area_of_means(curve, lambda f: trapezoid(f, curve.ks, axis=1))
-    return _bootstrap(curve.cpr, _columns(curve), statistic, bootstrap or Bootstrap())
+    return _bootstrap(curve.cpr, _columns(curve), _cpr_of_means(curve), bootstrap or Bootstrap())
 
 
 def cmd_interval(curve: FaithfulnessCurve, bootstrap: Bootstrap | None = None) -> Interval:
@@ -147,8 +147,8 @@ def mean_cpr_difference_interval(
 ) -> Interval:
     """Interval of the mean over tasks of CPR(first) - CPR(second), one couple per task.
 
-    The pairs of each task are resampled on their own; the tasks are taken as they are, so the
-    interval says nothing about a task that is not among them.
+    The pairs of each task are resampled separately. The tasks are not resampled, so the interval
+    says nothing about other tasks.
 
     Raises:
         DataError: no couples, or one whose curves are not of the same pairs.
@@ -162,7 +162,7 @@ def mean_cpr_difference_interval(
     tables = [_paired(first, second) for first, second in couples]
     if fewest < 2:
         return Interval(estimate, -inf, inf, settings.level)
-    # Other resamples for each task: the same ones would tie tasks of equally many pairs together.
+    # Each task has a seed of its own: with one seed, tasks of as many pairs would be correlated.
     values = [
         _resampled(table, difference, settings, settings.seed + number)
         for number, (table, difference) in enumerate(tables)
@@ -175,9 +175,7 @@ def _paired(
 ) -> tuple[Float[np.ndarray, "pair column"], Callable[[np.ndarray], np.ndarray]]:
     """Both curves' columns side by side, and the difference of CPR from their means."""
     check_same_pairs(first, second)
-    ours, theirs = (
-        _area_of_means(curve, lambda f: trapezoid(f, first.ks, axis=1)) for curve in (first, second)
-    )
+    ours, theirs = _cpr_of_means(first), _cpr_of_means(second)
     width = len(first.ks) + 2
 
     def difference(means: Float[np.ndarray, "sample column"]) -> Float[np.ndarray, " sample"]:
@@ -192,29 +190,6 @@ def check_level(level: float) -> None:
         raise ConfigError(f"the confidence level must lie in (0, 1), got {level}")
 
 
-def check_same_pairs(first: FaithfulnessCurve, second: FaithfulnessCurve) -> None:
-    """Refuse curves of different pairs (`DataError`) or grids (`ConfigError`)."""
-    if first.ks != second.ks:
-        raise ConfigError(
-            f"CPR is compared on one grid, got {first.ks} and {second.ks}: evaluate both on the "
-            "same ks"
-        )
-    if len(first.clean) != len(second.clean):
-        raise DataError(
-            f"a paired comparison needs the same pairs, got {len(first.clean)} and "
-            f"{len(second.clean)}: evaluate both circuits on one PairDataset"
-        )
-    scale = _SAME_PAIRS * (abs(first.clean).mean() + abs(first.corrupt).mean())
-    for run in ("clean", "corrupt", "baseline"):
-        apart = abs(getattr(first, run) - getattr(second, run)) > scale
-        if apart.any():
-            raise DataError(
-                f"a paired comparison needs the same pairs under the same metric, but the {run} "
-                f"values differ in pairs {apart.nonzero()[0][:5].tolist()}: evaluate both circuits "
-                "on one PairDataset with one model"
-            )
-
-
 def blocks(rows: int, width: int) -> Iterator[slice]:
     """Slices over `rows` whose blocks hold about `_BLOCK` numbers."""
     step = max(1, _BLOCK // width)
@@ -225,6 +200,10 @@ def blocks(rows: int, width: int) -> Iterator[slice]:
 def _columns(curve: FaithfulnessCurve) -> Float[np.ndarray, "pair column"]:
     """One row per pair: its value in each circuit, in the clean run and where f = 0."""
     return np.column_stack([curve.pair_values.T, curve.clean, curve.baseline])
+
+
+def _cpr_of_means(curve: FaithfulnessCurve) -> Callable[[np.ndarray], np.ndarray]:
+    return _area_of_means(curve, lambda f: trapezoid(f, curve.ks, axis=1))
 
 
 def _area_of_means(
@@ -280,3 +259,43 @@ def _limits(
     low = np.quantile(np.where(undefined, -inf, values), tail, method="lower")
     high = np.quantile(np.where(undefined, inf, values), 1 - tail, method="higher")
     return Interval(estimate, float(low), float(high), level)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and spread of one number over seeds, draws or tasks.
+
+    Attributes:
+        mean: Mean.
+        sd: Standard deviation of the sample (with n - 1); None for a single value.
+        n: Number of values.
+        interval: Student's t interval of the mean; None for a single value.
+    """
+
+    mean: float
+    sd: float | None
+    n: int
+    interval: Interval | None
+
+
+def seed_spread(
+    values: Sequence[float] | Float[np.ndarray, " seed"], *, level: float = 0.95
+) -> Spread:
+    """Mean, standard deviation and t interval of a number over seeds or draws.
+
+    Equal values give a standard deviation of exactly 0.
+
+    Raises:
+        NumericsError: no values, or values that are not finite.
+        ConfigError: the level is not within (0, 1).
+    """
+    check_level(level)
+    sample = np.asarray(values, dtype=float)
+    if not len(sample) or not np.isfinite(sample).all():
+        raise NumericsError(f"a spread needs at least one value, all finite; got {sample.tolist()}")
+    mean, n = float(sample.mean()), len(sample)
+    if n == 1:
+        return Spread(mean, None, 1, None)
+    sd = float(sample.std(ddof=1)) if np.ptp(sample) else 0.0
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / sqrt(n)
+    return Spread(mean, sd, n, Interval(mean, mean - half, mean + half, level))

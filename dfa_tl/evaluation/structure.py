@@ -1,4 +1,4 @@
-"""Structure: how much of a score vector's shape another one shares.
+"""Structure: how similar two score vectors are.
 
     agreement        Pearson and Spearman of aligned with gold scores, over the target's nodes
     top-k overlap    |A ∩ G| / |A ∪ G| of the best int(k n) nodes of each (Jaccard)
@@ -7,8 +7,8 @@
                      with fewer layers linearly interpolated (and constant beyond its end points)
 
 Correlations and overlaps are higher when more structure is kept; profiles ignore the signs of
-scores. Chance level of the overlap is about k / (2 - k). What has no variance has no correlation:
-None, never nan.
+scores. The chance level of the overlap is about k / (2 - k). A constant vector has no correlation:
+the result is None, never nan.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy import stats
 
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.circuits import circuits_of
+from dfa_tl.nodes import layer_shares
 from dfa_tl.scores import NodeScores, check_nodes
 
 
@@ -29,8 +30,8 @@ class Correlation:
     """Correlation of two vectors; both None where either vector is constant.
 
     Attributes:
-        pearson: Of the values.
-        spearman: Of the ranks, ties averaged.
+        pearson: Correlation of the values.
+        spearman: Correlation of the ranks; ties have the mean of their ranks.
     """
 
     pearson: float | None
@@ -82,9 +83,9 @@ def layer_profile(scores: NodeScores) -> Float[np.ndarray, " layer"] | None:
     Returns:
         Shares that sum to 1, or None where all scores are 0.
     """
-    sizes = scores.values.double().abs().view(scores.nodes.n_layers, -1).sum(1).numpy()
-    total = sizes.sum()
-    return sizes / total if total > 0 else None
+    if not scores.values.any():
+        return None
+    return layer_shares(scores.values.double().abs(), scores.nodes.n_layers).numpy()
 
 
 def profile_correlation(source: NodeScores, aligned: NodeScores) -> Correlation:
@@ -113,7 +114,7 @@ def _depths(n_layers: int) -> Float[np.ndarray, " layer"]:
 def _correlate(
     first: Float[np.ndarray, " point"], second: Float[np.ndarray, " point"]
 ) -> Correlation:
-    # Scores are float32: a millionth of their size is rounding, not variance.
+    # Scores are float32: differences of a millionth of their size are rounding errors.
     if any(np.ptp(each) <= 1e-6 * abs(each).max() for each in (first, second)):
         return Correlation(None, None)
     ranks = stats.rankdata(first), stats.rankdata(second)

@@ -1,4 +1,4 @@
-"""What pairs look like to one model, and whether it can do the task: `report_pairs`.
+"""`report_pairs`: how one model reads the pairs, and whether it can do the task.
 
 m is the logit difference, answer minus wrong answer, at the last position. Accuracy is the share of
 pairs whose clean run prefers the answer to the wrong one; guessing gives one half. A circuit of a
@@ -8,26 +8,24 @@ task that the model cannot do explains nothing, so the report warns when the acc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dfa_tl import display
-from dfa_tl.arguments import checked_arguments, got
-from dfa_tl.errors import ConfigError
+from dfa_tl.arguments import checked_arguments
+from dfa_tl.models.node_model import NodeModel
 from dfa_tl.tasks.batches import TokenPairs, padded
 from dfa_tl.tasks.metrics import NEAR_CHANCE, logit_diff
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.prompt_pair import PromptPair
-from dfa_tl.tasks.tokenization import Dropped, Tokenizer
+from dfa_tl.tasks.tokenization import Dropped
 
 SHOWN = 10
 """Pairs in the text and in the notebook view; `frame` has them all."""
@@ -37,46 +35,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@runtime_checkable
-class Runner(Tokenizer, Protocol):
-    """What a report needs of a model (a `NodeModel` is one)."""
-
-    name: str
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tokens go."""
-        ...
-
-    def unchanged(self) -> AbstractContextManager[None]:
-        """Inside, the model is in eval mode and frozen; outside, as it was."""
-        ...
-
-    def token_texts(self, tokens: Int[Tensor, " pos"]) -> list[str]:
-        """Each token as text."""
-        ...
-
-    def last_logits(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        mask: Bool[Tensor, "batch pos"],
-        last: Int[Tensor, " batch"],
-    ) -> Float[Tensor, "batch vocab"]:
-        """Logits at the last real position of each row."""
-        ...
-
-
 @dataclass(frozen=True)
 class PairRow:
     """One usable pair.
 
     Attributes:
-        number: Its place in the data set.
-        clean, corrupt: Its tokens as text, equally many.
+        number: Its index in the data set.
+        clean, corrupt: Its tokens as text; both have the same number.
         answer, wrong_answer: The answer tokens as text.
         differs: Positions at which the prompts have different tokens.
         m_clean, m_corrupt: Logit difference of the two runs.
-        text: The pair itself, where it is not given as tokens.
+        text: The pair itself; None for a pair that is given as tokens.
     """
 
     number: int
@@ -102,10 +71,17 @@ class PairRow:
             f"m {self.m_clean:.3g} / {self.m_corrupt:.3g}"
         )
 
-    def marked(self, tokens: Sequence[str]) -> list[tuple[str, bool]]:
-        """Each token of one of its prompts on one line, and whether the other's differs there."""
-        lines = [token.replace("\n", "\\n").replace("\t", "\\t") for token in tokens]
-        return [(token, place in self.differs) for place, token in enumerate(lines)]
+    def prompts(
+        self, marked: Callable[[str], str], plain: Callable[[str], str] = str
+    ) -> list[tuple[str, str]]:
+        """Each prompt on a line, with bars between tokens; tokens that differ are `marked`."""
+
+        def on_a_line(tokens: tuple[str, ...]) -> str:
+            texts = [token.replace("\n", "\\n").replace("\t", "\\t") for token in tokens]
+            shown = (marked if i in self.differs else plain for i in range(len(texts)))
+            return "|".join(show(text) for show, text in zip(shown, texts, strict=True))
+
+        return [("clean", on_a_line(self.clean)), ("corrupt", on_a_line(self.corrupt))]
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,8 +91,8 @@ class PairsReport:
     Attributes:
         task, model: Their names.
         rows: The usable pairs.
-        dropped: The pairs that the model's tokenizer makes unusable, with the reason.
-        left_out: What the source held and the data set does not, in words.
+        dropped: The pairs that cannot be used with the model's tokenizer, with the reason.
+        left_out: What the source contains and the data set does not, in words.
     """
 
     task: str
@@ -142,9 +118,9 @@ class PairsReport:
 
     @property
     def warning(self) -> str | None:
-        """Why measuring circuits on these pairs would be a waste, if it would."""
+        """Why circuits should not be measured on these pairs; None if nothing speaks against it."""
         if not self.rows:
-            return "there is no pair that this model's tokenizer leaves usable"
+            return "no pair can be used with this model's tokenizer"
         if not np.isfinite([self.m_clean, self.m_corrupt]).all():
             numbers = [
                 r.number for r in self.rows if not np.isfinite([r.m_clean, r.m_corrupt]).all()
@@ -163,7 +139,7 @@ class PairsReport:
         return None
 
     def frame(self) -> pd.DataFrame:
-        """One row per pair, in the order of the data set, the dropped ones too.
+        """One row per pair, dropped ones included, in the order of the data set.
 
         Columns: `pair` (its number), `clean`, `corrupt`, `answer`, `wrong_answer`, `n_tokens`,
         `differs` (positions), `m_clean`, `m_corrupt`, `right`, `dropped` (the reason, or None).
@@ -210,8 +186,8 @@ class PairsReport:
         return facts
 
     def _notes(self) -> list[str]:
-        """What is not shown pair by pair."""
-        notes = []
+        """Lines below the pairs."""
+        notes: list[str] = []
         if len(self.rows) > SHOWN:
             notes.append(f"and {len(self.rows) - SHOWN} more pairs, see frame()")
         notes += [f"cannot be used: {each}" for each in self.dropped[:SHOWN]]
@@ -231,42 +207,35 @@ class PairsReport:
             lines.append(f"WARNING: {self.warning}")
         for row in self.rows[:SHOWN]:
             lines.append(row.heading)
-            for which, tokens in (("clean", row.clean), ("corrupt", row.corrupt)):
-                marked = [f"[{t}]" if differs else t for t, differs in row.marked(tokens)]
-                lines.append(f"  {which:8}{'|'.join(marked)}")
+            lines += [f"  {which:8}{prompt}" for which, prompt in row.prompts("[{}]".format)]
         return "\n".join([*lines, *self._notes()])
 
     def _repr_html_(self) -> str:
         parts = [f"<div><b>Warning:</b> {escape(self.warning)}</div>"] if self.warning else []
         for row in self.rows[:SHOWN]:
             parts.append(display.line(row.heading))
-            lines = []
-            for which, tokens in (("clean", row.clean), ("corrupt", row.corrupt)):
-                marked = "|".join(
-                    f"<mark>{escape(t)}</mark>" if differs else escape(t)
-                    for t, differs in row.marked(tokens)
-                )
-                cell = '<td style="text-align:left">'
-                lines.append(f"<tr>{cell}{which}</td>{cell}{marked}</td></tr>")
+            cell = '<td style="text-align:left">'
+            lines = [
+                f"<tr>{cell}{which}</td>{cell}{prompt}</td></tr>"
+                for which, prompt in row.prompts(lambda t: f"<mark>{escape(t)}</mark>", escape)
+            ]
             parts.append(f"<table>{''.join(lines)}</table>")
         parts += [display.line(note) for note in self._notes()]
         return display.block(f"{self.task} on {self.model}", self._facts(), *parts)
 
 
-@checked_arguments(skip=("model",))
-def report_pairs(model: Runner, data: PairDataset, *, batch_size: int = 16) -> PairsReport:
-    """What pairs look like to a model, and whether it can do the task.
+@checked_arguments
+def report_pairs(model: NodeModel, data: PairDataset, *, batch_size: int = 16) -> PairsReport:
+    """How a model reads the pairs, and whether it can do the task.
 
     Args:
-        model: Runs the clean and the corrupt prompts; it is as it was afterwards.
+        model: Runs the clean and the corrupt prompts; it is not changed.
         data: The pairs.
         batch_size: Pairs per run.
 
     Raises:
         DataError: tokens out of the model's vocabulary.
     """
-    if not isinstance(model, Runner):
-        raise ConfigError(f"report_pairs(model=...): expected a NodeModel, got {got(model)}")
     if data.tokens is not None:
         tokens, numbers, dropped = data.tokenize(model), range(len(data)), ()
     else:
@@ -276,7 +245,7 @@ def report_pairs(model: Runner, data: PairDataset, *, batch_size: int = 16) -> P
             return PairsReport(data.name, model.name, (), dropped, data.left_out)
         tokens = padded(list(usable.values()), data.name)
     clean, corrupt = _logit_diffs(model, tokens, batch_size)
-    rows = []
+    rows: list[PairRow] = []
     for i, number in enumerate(numbers):
         length = int(tokens.lengths[i])
         prompts = tokens.clean[i, :length], tokens.corrupt[i, :length]
@@ -298,9 +267,9 @@ def report_pairs(model: Runner, data: PairDataset, *, batch_size: int = 16) -> P
 
 
 def _logit_diffs(
-    model: Runner, tokens: TokenPairs, batch_size: int
+    model: NodeModel, tokens: TokenPairs, batch_size: int
 ) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
-    """Of the clean and of the corrupt run of each pair."""
+    """Logit differences of each pair in the clean and in the corrupt run."""
     clean, corrupt = torch.empty(len(tokens)), torch.empty(len(tokens))
     with model.unchanged(), torch.no_grad():
         for rows in tokens.row_batches(batch_size):

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from scipy.integrate import trapezoid
 
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.intervals import blocks, check_same_pairs
+from dfa_tl.evaluation.curve import FaithfulnessCurve, check_same_pairs
+from dfa_tl.evaluation.intervals import blocks
 
 
 def cpr_difference_p_value(
@@ -25,11 +25,10 @@ def cpr_difference_p_value(
 ) -> float:
     """Two-sided paired permutation test of CPR(first) = CPR(second).
 
-    Under the null hypothesis it does not matter which of the two circuits gave which of a pair's
-    values, so the two are swapped in random pairs. Swapping leaves m(clean) and m(empty) as they
-    are: the test flips signs of the pairs' differences in area. All 2^n swaps are made where
-    `resamples` allows it, and the p-value is exact; else it is (1 + extreme) / (1 + resamples), and
-    never below 1 / (1 + resamples).
+    Under the null hypothesis a pair's values under the two circuits are exchangeable, so they are
+    swapped in random pairs. Swapping does not change m(clean) and m(empty): the test flips the
+    signs of the pairs' differences in area. If `resamples` allows all 2^n swaps, the p-value is
+    exact; else it is (1 + extreme) / (1 + resamples), and never below 1 / (1 + resamples).
 
     Raises:
         DataError: the curves are not of the same pairs.

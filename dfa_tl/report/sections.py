@@ -13,7 +13,7 @@ import yaml
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
-from dfa_tl.evaluation.spread import seed_spread
+from dfa_tl.evaluation.intervals import seed_spread
 from dfa_tl.models.attention import AttentionPatterns
 from dfa_tl.report.figures import Drawing, NotDrawn, of_all, of_circuit, of_study
 from dfa_tl.report.findings import REGIMES, Headline

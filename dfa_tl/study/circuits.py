@@ -13,7 +13,8 @@ from typing import Any
 
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.controls.registry import CONTROLS, Inputs
+from dfa_tl.controls.control import Inputs
+from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.jobs import Job

@@ -27,7 +27,7 @@ from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
+from dfa_tl.evaluation.curve import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.intervals import Bootstrap
 from dfa_tl.models.ablation import Ablation
 from dfa_tl.settings import (

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.controls.registry import Control
+from dfa_tl.controls.control import Control
 from dfa_tl.study.circuits import Circuit, EvaluateJob
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.jobs import Job

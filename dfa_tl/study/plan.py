@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dfa_tl.controls.control import Control, Need
 from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
-from dfa_tl.controls.registry import CONTROLS, Control, Need
+from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.circuits import Circuit
 from dfa_tl.study.config import StudyConfig

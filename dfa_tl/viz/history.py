@@ -5,7 +5,8 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dfa_tl.alignment.alignment import Alignment, AlignmentHistory
+from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.viz.theme import INK, finished, style

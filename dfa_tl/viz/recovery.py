@@ -20,8 +20,8 @@ from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, GOLD
 from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
+from dfa_tl.evaluation.intervals import Spread, seed_spread
 from dfa_tl.evaluation.recovery import recovery
-from dfa_tl.evaluation.spread import Spread, seed_spread
 from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished
 
 COLUMNS, WIDE = 3, 960

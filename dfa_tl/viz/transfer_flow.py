@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dfa_tl.alignment.alignment import Alignment, normalize
+from dfa_tl.alignment.alignment import Alignment
+from dfa_tl.alignment.linear_map import normalize
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.scores import NodeScores, check_nodes
