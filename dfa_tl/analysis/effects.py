@@ -20,7 +20,7 @@ out`, and in no mean.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from dfa_tl.analysis.render import Table
+from dfa_tl.analysis.select import Results, mean_curve
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, NO_SOURCE
@@ -63,7 +64,7 @@ class _Comparison:
 
 @checked_arguments
 def source_effect(
-    results: StudyResults,
+    results: Results,
     against: str = NO_SOURCE.name,
     regime: str = Regime.ZERO_SHOT,
     *,
@@ -106,15 +107,19 @@ def source_effect(
             }
         )
     table: Any = pd.DataFrame(rows)
-    if rows:
-        table.insert(table.columns.get_loc("p") + 1, "p (Holm)", holm(table["p"].to_numpy()))
-    return Table(table, f"CPR: {regime} minus {against}")
+    title = f"CPR: {regime} minus {against}"
+    if not rows:
+        return Table(table, title)
+    adjusted = holm(table["p"].to_numpy())
+    table.insert(table.columns.get_loc("p") + 1, "p (Holm)", adjusted)
+    # No permutation was as extreme: the true p-values, and their adjusted ones, may be smaller.
+    is_bound = np.isclose(table["p"], 1 / (1 + resamples), rtol=1e-9, atol=0)
+    largest = min(adjusted[is_bound].max(initial=0.0), 1 - 1e-9)
+    return Table(table, title, {"p": is_bound, "p (Holm)": adjusted <= largest})
 
 
 @checked_arguments
-def overall(
-    results: StudyResults, regime: str = Regime.ZERO_SHOT, *, view: View | None = None
-) -> Table:
+def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | None = None) -> Table:
     """Mean over tasks of `regime` minus gold and every control; `better` counts tasks above 0.
 
     Raises:
@@ -203,7 +208,7 @@ def effect_by_way(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Tabl
 
 
 @checked_arguments
-def unbounded_tasks(results: StudyResults, pair: str, *, view: View | None = None) -> set[str]:
+def unbounded_tasks(results: Results, pair: str, *, view: View | None = None) -> set[str]:
     """Tasks whose clean and corrupt metric cannot be told apart on their test pairs.
 
     Every circuit of such a task has an infinite interval of CPR. A single test pair bounds nothing
@@ -237,7 +242,7 @@ def _check(against: str, regime: str) -> None:
         )
 
 
-def _settings(results: StudyResults) -> Iterator[tuple[str, str, str]]:
+def _settings(results: Results) -> Iterator[tuple[str, str, str]]:
     config = results.config
     for pair in config.pairs:
         for method in config.methods:
@@ -246,7 +251,7 @@ def _settings(results: StudyResults) -> Iterator[tuple[str, str, str]]:
 
 
 def _comparisons(
-    results: StudyResults,
+    results: Results,
     pair: str,
     method: str,
     variant: str,
@@ -270,19 +275,5 @@ def _comparisons(
         if ours.empty or theirs.empty:
             continue
         by_seed = ours.groupby("seed")["cpr"].mean() - theirs.groupby("seed")["cpr"].mean()
-        both = (averaged(results, each, view) for each in (ours, theirs))
+        both = (mean_curve(results, each, view=view) for each in (ours, theirs))
         yield _Comparison(task, *both, by_seed=by_seed.dropna())
-
-
-def averaged(results: StudyResults, rows: Any, view: View | None = None) -> FaithfulnessCurve:
-    """The curve whose pair values are the mean of these circuits', rows of `headline(view)`."""
-    curves = []
-    columns = "pair test_task method seed regime variant train_tasks pairs draw".split()
-    for values in rows[columns].itertuples(index=False):
-        row = dict(zip(columns, values, strict=True))
-        at = (row["pair"], row["test_task"], row["method"], int(row["seed"]))
-        saved = results.curves(*at, view=view)
-        label = "|".join(str(row[name]) for name in columns[4:])
-        curves.append(saved[label])
-    values = np.mean([curve.pair_values for curve in curves], axis=0)
-    return replace(curves[0], pair_values=values)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from dfa_tl.analysis.render import Table
+from dfa_tl.analysis.select import Results
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, Regime
 from dfa_tl.controls.registry import RANDOM
@@ -43,7 +44,7 @@ def _variant_name(setting: str, variant: str, headline: str) -> str:
 
 
 @checked_arguments
-def leaderboard(results: StudyResults) -> Table:
+def leaderboard(results: Results) -> Table:
     """Random baseline, then gold and every regime under every method."""
     config = results.config
     rows: Any = results.headline()
@@ -65,7 +66,7 @@ def leaderboard(results: StudyResults) -> Table:
 
 
 @checked_arguments
-def ablations(results: StudyResults) -> Table:
+def ablations(results: Results) -> Table:
     """Every control next to zero-shot, and to each task's best regime (chosen on test pairs)."""
     config = results.config
     rows: Any = results.headline()
@@ -94,7 +95,7 @@ def ablations(results: StudyResults) -> Table:
 
 
 @checked_arguments
-def scaling(results: StudyResults) -> Table:
+def scaling(results: Results) -> Table:
     """Mean recovery of gold by pair, method and regime, over tasks where it is defined.
 
     `low` and `high` are t limits over tasks. Gold and aligned are means over the tasks that the
@@ -161,7 +162,7 @@ def _summary(name: str, values: Sequence[float | None], level: float) -> dict[st
 
 
 @checked_arguments
-def cross_task(results: StudyResults) -> Table:
+def cross_task(results: Results) -> Table:
     """Train tasks down, test tasks across."""
     rows: Any = results.headline()
     chosen = rows[rows["regime"] == Regime.CROSS_TASK].rename(columns={"train_tasks": "trained on"})
@@ -196,7 +197,7 @@ def sensitivity(results: StudyResults) -> Table:
 
 
 @checked_arguments
-def structure(results: StudyResults) -> Table:
+def structure(results: Results) -> Table:
     """Correlation and overlap with gold, and correlation with the source's layer profile."""
     rows: Any = results.headline()
     rows = rows[~rows["regime"].isin([FEW_PAIRS, GOLD]) & (rows["method"] != "none")]
@@ -208,7 +209,7 @@ def structure(results: StudyResults) -> Table:
     return Table(means.reset_index(), "Structure kept")
 
 
-def title(what: str, results: StudyResults) -> str:
+def title(what: str, results: Results) -> str:
     """What a table shows and how it was measured."""
     config = results.config
     floors = results.headline()["floor"]

@@ -1,4 +1,4 @@
-"""Ranks of two score vectors of one model against each other."""
+"""The ranks of nodes in two score vectors of one model."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
         },
         legend={"x": 1.02, "y": 1},
     )
-    kept = sum(ours["rank"][place] <= NAMED for place in best.index)
+    kept = sum(ours["rank"][index] <= NAMED for index in best.index)
     return finished(
         figure,
         alt=f"Rank of {last} nodes among aligned against rank among gold scores: Spearman {known}; "

@@ -1,4 +1,4 @@
-"""Recovery of gold: how much of direct attribution's CPR the carried-over circuits have.
+"""Recovery: how much of the gold circuits' CPR the carried-over circuits reach.
 
     ratio of a task = CPR(aligned) / CPR(gold), each the mean over seeds
     bar = mean over tasks, dots = tasks, whiskers = standard deviation of the bar over seeds
@@ -15,20 +15,20 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dfa_tl.analysis.select import Results, main_rows, measured_with, pairs_of
+from dfa_tl.analysis.select import Results, main_rows, measured_with, pair_names
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, GOLD
 from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.evaluation.spread import Spread, seed_spread
-from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished
+from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished, panel_layout
 
-COLUMNS, WIDE = 3, 960
+MOST_WIDTH = 960  # pixels of all panels together
 
 
 class _Bar(NamedTuple):
-    """Recovery under one pair, method and regime: ratios by task, of `tasks` tasks in all."""
+    """Recovery under one pair, method and regime: ratios by task, out of `tasks` tasks."""
 
     ratios: dict[str, float]
     tasks: int
@@ -40,17 +40,17 @@ class _Bar(NamedTuple):
 def recovery_bars(results: Results) -> go.Figure:
     """Recovery of gold CPR by pair, method and regime, with its spread over tasks (Figures 3, 11).
 
-    The dashed line is parity: the carried-over circuits do as well as gold ones. A number above a
-    bar says how many tasks it has a ratio of, where that is not all.
+    The dashed line is parity: the carried-over circuits do as well as gold ones. Where some tasks
+    have no ratio, a number in the bar says how many do.
 
     Raises:
         ConfigError: the study has no gold circuits, or none above the floor.
     """
-    config, pairs = results.config, pairs_of(results)
+    config, pairs = results.config, pair_names(results)
     bars = _bars(results)
     regimes = [name for name in COMPARED if any(name in key for key in bars)]
-    columns = min(len(pairs), COLUMNS)
-    rows = -(-len(pairs) // columns)
+    layout = panel_layout(len(pairs))
+    rows, columns = layout
     figure = make_subplots(
         rows=rows,
         cols=columns,
@@ -61,8 +61,8 @@ def recovery_bars(results: Results) -> go.Figure:
     )
     figure.update_annotations(font={"size": 13})
     shown: set[str] = set()
-    for place, pair in enumerate(pairs):
-        where: Any = {"row": place // columns + 1, "col": place % columns + 1}
+    for index, pair in enumerate(pairs):
+        where = layout.cell(index)
         methods = [name for name in config.methods if any(key[:2] == (pair, name) for key in bars)]
         for number, regime in enumerate(regimes):
             found = {
@@ -78,10 +78,10 @@ def recovery_bars(results: Results) -> go.Figure:
             tickvals=list(range(len(methods))), ticktext=methods, showgrid=False, **where
         )
         if where["col"] == 1:
-            figure.update_yaxes(title="recovery: CPR aligned / CPR gold", **where)
+            figure.update_yaxes(title="recovery: aligned CPR / gold CPR", **where)
     ratios = [ratio for bar in bars.values() for ratio in bar.ratios.values()]
     figure.update_yaxes(range=[1.06 * min(0.0, *ratios), 1.06 * max(1.0, *ratios)])
-    panel = min(max(300, 60 + 46 * len(regimes) * len(config.methods)), 620, WIDE // columns)
+    panel = min(max(300, 60 + 46 * len(regimes) * len(config.methods)), 620, MOST_WIDTH // columns)
     return finished(
         figure,
         alt=_alt(bars),
@@ -98,7 +98,7 @@ def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
         raise ConfigError("nothing to draw: this study has no measured gold circuits yet")
     tasks, floor = results.config.tasks, float(rows["floor"].iloc[0])
     bars = {}
-    for pair, method in product(pairs_of(results), results.config.methods):
+    for pair, method in product(pair_names(results), results.config.methods):
         chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
         everywhere = _ratios(chosen, tasks, floor)
         by_seed = [_ratios(of_seed, tasks, floor) for _, of_seed in chosen.groupby("seed")]
@@ -151,7 +151,7 @@ def _draw(
     look, label = circuit_style(regime), circuit_label(regime)
     figure.add_trace(
         go.Bar(
-            x=[place + offset for place in bars],
+            x=[position + offset for position in bars],
             y=[bar.mean for bar in bars.values()],
             width=width * 0.9,
             name=label,
@@ -169,17 +169,17 @@ def _draw(
                 "width": 4,
             },
             customdata=[
-                [methods[place], len(bar.ratios), bar.tasks] for place, bar in bars.items()
+                [methods[position], len(bar.ratios), bar.tasks] for position, bar in bars.items()
             ],
             hovertemplate="%{customdata[0]}: %{y:.3f}, mean over %{customdata[1]} of "
             "%{customdata[2]} tasks",
         ),
         **where,
     )
-    for place, bar in bars.items():
+    for position, bar in bars.items():
         if len(bar.ratios) < bar.tasks:
             figure.add_annotation(
-                x=place + offset,
+                x=position + offset,
                 y=0,
                 yshift=10,
                 text=f"{len(bar.ratios)}/{bar.tasks}",
@@ -190,8 +190,8 @@ def _draw(
                 **where,
             )
     dots = [
-        (place + offset, ratio, task)
-        for place, bar in bars.items()
+        (position + offset, ratio, task)
+        for position, bar in bars.items()
         for task, ratio in bar.ratios.items()
     ]
     figure.add_trace(
