@@ -1,4 +1,4 @@
-"""What a transfer is worth: the target pairs that direct attribution needs to do as well."""
+"""The number of target pairs that direct attribution needs to do as well as a transfer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
 def break_even(results: Results, regime: str = Regime.ZERO_SHOT) -> Table:
     """The smallest number of target pairs from which gold circuits reach the regime's CPR.
 
-    That many pairs, and every larger number that was tried, reach it; a smaller number that does by
-    luck is not enough. Gold CPR is the mean over draws and seeds; missing where no number tried is
-    enough.
+    Every larger number that was tried reaches it too, so a small number that does by luck does not
+    count. Gold CPR is the mean over draws and seeds. Missing where no number tried is enough.
 
     Raises:
         ConfigError: an unknown regime.

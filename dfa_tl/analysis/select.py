@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from dfa_tl.controls.regimes import COMPARED, GOLD, Regime
+from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.intervals import Bootstrap
+from dfa_tl.evaluation.recovery import Recovery, recovery
 
 
 @runtime_checkable
@@ -112,6 +116,24 @@ def mean_curve(
         curves.append(saved["|".join(str(row[name]) for name in names)])
     values = np.mean([curve.pair_values for curve in curves], axis=0)
     return replace(curves[0], pair_values=values)
+
+
+def recovery_by_task(rows: Any, tasks: Sequence[str]) -> dict[Regime, dict[str, Recovery]]:
+    """Recovery of gold CPR by regime and task, where both gold and the regime were measured.
+
+    Args:
+        rows: Rows of one pair and method; CPR is averaged over their seeds and draws.
+        tasks: The tasks to look for.
+    """
+    cpr = rows.groupby(["regime", "test_task"])["cpr"].mean().to_dict()
+    floor = float(rows["floor"].iloc[0]) if len(rows) else 0.0
+    found: dict[Regime, dict[str, Recovery]] = {}
+    for regime, task in product(COMPARED, tasks):
+        if (regime, task) in cpr and (GOLD, task) in cpr:
+            random = cpr.get((RANDOM.name, task), floor)
+            each = recovery(cpr[regime, task], cpr[GOLD, task], random, floor=floor)
+            found.setdefault(regime, {})[task] = each
+    return found
 
 
 def bootstrap_of(results: Results) -> Bootstrap:

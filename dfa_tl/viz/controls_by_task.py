@@ -6,7 +6,6 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dfa_tl.analysis.select import (
     Results,
@@ -27,6 +26,7 @@ from dfa_tl.viz.theme import (
     circuit_label,
     circuit_style,
     finished,
+    panel_figure,
     panel_layout,
     points,
     span,
@@ -82,14 +82,7 @@ def controls_by_task(
     floor = float(rows["floor"].iloc[0])
     layout = panel_layout(len(panels))
     height = layout.rows * ROW * len(names) + (layout.rows - 1) * GAP
-    figure = make_subplots(
-        rows=layout.rows,
-        cols=layout.columns,
-        subplot_titles=list(panels),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=GAP / height if layout.rows > 1 else 0.0,
-    )
+    figure = panel_figure(layout, list(panels), horizontal=0.03, vertical=GAP / height)
     for index, each in enumerate(panels.values()):
         where = layout.cell(index)
         _draw(figure, each, names, where)
@@ -104,7 +97,6 @@ def controls_by_task(
             range=[len(names) - 0.5, -0.5],
             **where,
         )
-    figure.update_annotations(font={"size": 13})
     return finished(
         figure,
         alt=_alt(panels, names, floor),

@@ -13,7 +13,6 @@ from math import floor, log10
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dfa_tl.analysis.select import (
     Results,
@@ -33,6 +32,7 @@ from dfa_tl.viz.theme import (
     circuit_label,
     circuit_style,
     finished,
+    panel_figure,
     panel_layout,
     points,
 )
@@ -91,14 +91,7 @@ def cost_frontier(
     every = [circuit for circuits in panels.values() for circuit in circuits]
     paid = [circuit.target for circuit in every if circuit.target]
     zero = 10.0 ** (floor(log10(min(paid))) - 0.5) if paid else 1.0
-    figure = make_subplots(
-        rows=layout.rows,
-        cols=layout.columns,
-        subplot_titles=list(panels),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.17 if layout.rows > 1 else 0.0,
-    )
+    figure = panel_figure(layout, list(panels), horizontal=0.03, vertical=0.17)
     series = sorted(
         {circuit.series for circuit in every},
         key=[*_gold(config, method), *map(circuit_label, (*COMPARED, *config.controls))].index,
@@ -114,7 +107,6 @@ def cost_frontier(
                 _draw_series(figure, name, chosen, looks[name], zero, rank, shown, where)
         _axes(figure, paid, zero, where)
     figure.update_yaxes(matches="y")
-    figure.update_annotations(font={"size": 13})
     return finished(
         figure,
         alt=_alt(panels),

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from dfa_tl.analysis.select import Results, choose_some, main_rows, measured_with, pair_names
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.errors import ConfigError
-from dfa_tl.viz.theme import INK, SEQUENTIAL, PanelLayout, broken, finished, span
+from dfa_tl.viz.theme import INK, SEQUENTIAL, PanelLayout, broken, finished, panel_figure, span
 
 CELL = 54  # pixels
 BETWEEN = 110  # pixels between rows of matrices, with their axes and headings
@@ -47,29 +46,16 @@ def cross_task_heatmap(
             "nothing to draw: this study has no cross-task circuits; add the regime cross-task to "
             f"its {', '.join(config.regimes)}"
         )
-    matrices = {
-        (one_pair, one_method): _matrix(rows, one_pair, one_method, tasks)
-        for one_pair in pairs
-        for one_method in methods
-    }
+    matrices = {(of, name): _matrix(rows, of, name, tasks) for of in pairs for name in methods}
     every = np.concatenate([each.ravel() for each in matrices.values()])
     every = every[np.isfinite(every)]
     width = CELL * len(tasks) * len(methods) + 30 * (len(methods) - 1)
     tall = CELL * (len(tasks) + 1 + GAP)
     height = round(tall * len(pairs) + BETWEEN * (len(pairs) - 1))
-    figure = make_subplots(
-        rows=len(pairs),
-        cols=len(methods),
-        subplot_titles=[
-            one_method if len(pairs) == 1 else f"{one_pair}<br>{one_method}"
-            for one_pair, one_method in matrices
-        ],
-        horizontal_spacing=30 / width if len(methods) > 1 else 0.0,
-        vertical_spacing=BETWEEN / height if len(pairs) > 1 else 0.0,
-        shared_yaxes=True,
-    )
-    low, high = min(0.0, float(every.min())), float(every.max())
     layout = PanelLayout(len(pairs), len(methods))
+    titles = [name if len(pairs) == 1 else f"{of}<br>{name}" for of, name in matrices]
+    figure = panel_figure(layout, titles, horizontal=30 / width, vertical=BETWEEN / height)
+    low, high = min(0.0, float(every.min())), float(every.max())
     for index, matrix in enumerate(matrices.values()):
         where = layout.cell(index)
         _draw(figure, matrix, tasks, low + DARK * (high - low), where)
@@ -87,7 +73,6 @@ def cross_task_heatmap(
             },
         }
     )
-    figure.update_annotations(font={"size": 13})
     diagonal = [np.diagonal(each[:-1]) for each in matrices.values()]
     off = [each[:-1][~np.eye(len(tasks), dtype=bool)] for each in matrices.values()]
     alt = (

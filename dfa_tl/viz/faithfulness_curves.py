@@ -13,13 +13,22 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.intervals import Bootstrap, cpr_interval
-from dfa_tl.viz.theme import COLUMNS, QUIET, Style, finished, panel_layout, quiet, span, style
+from dfa_tl.viz.theme import (
+    COLUMNS,
+    QUIET,
+    Style,
+    finished,
+    panel_figure,
+    panel_layout,
+    quiet,
+    span,
+    style,
+)
 
 Curves = Mapping[str, FaithfulnessCurve]
 
@@ -106,12 +115,9 @@ def draw_panels(
     extra = LEGEND_LINE * max(task.count("<br>") for task in panels)
     gap = BELOW + legend_height + ABOVE + extra
     height = SINGLE_HEIGHT if single else rows * PLOT_HEIGHT + (rows - 1) * gap
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[_heading(task, curves) for task, curves in panels.items()],
-        horizontal_spacing=0.2 / columns,
-        vertical_spacing=gap / height if rows > 1 else 0.0,
+    headings = [_heading(task, curves) for task, curves in panels.items()]
+    figure = panel_figure(
+        layout, headings, horizontal=0.2 / columns, vertical=gap / height, shared_y=False
     )
     for index, curves in enumerate(panels.values()):
         where = layout.cell(index)
@@ -143,7 +149,6 @@ def draw_panels(
                 }
             }
         )
-    figure.update_annotations(font={"size": 13})
     below_all = 0 if single else legend_height
     heading = (76 if title else 44) + extra
     return finished(

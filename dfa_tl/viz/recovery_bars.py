@@ -8,21 +8,33 @@ A task whose gold circuit is itself at the floor has no ratio (`dfa_tl.evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from dfa_tl.analysis.select import Results, main_rows, measured_with, pair_names
+from dfa_tl.analysis.select import (
+    Results,
+    main_rows,
+    measured_with,
+    pair_names,
+    recovery_by_task,
+)
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, GOLD
-from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.recovery import Recovery
 from dfa_tl.evaluation.spread import Spread, seed_spread
-from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished, panel_layout
+from dfa_tl.viz.theme import (
+    INK,
+    QUIET,
+    circuit_label,
+    circuit_style,
+    finished,
+    panel_figure,
+    panel_layout,
+)
 
 MOST_WIDTH = 960  # pixels of all panels together
 
@@ -51,15 +63,7 @@ def recovery_bars(results: Results) -> go.Figure:
     regimes = [name for name in COMPARED if any(name in key for key in bars)]
     layout = panel_layout(len(pairs))
     rows, columns = layout
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=pairs,
-        shared_yaxes=True,
-        horizontal_spacing=0.04,
-        vertical_spacing=0.22 if rows > 1 else 0.0,
-    )
-    figure.update_annotations(font={"size": 13})
+    figure = panel_figure(layout, pairs, horizontal=0.04, vertical=0.22)
     shown: set[str] = set()
     for index, pair in enumerate(pairs):
         where = layout.cell(index)
@@ -96,23 +100,22 @@ def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
     rows = main_rows(results)
     if GOLD not in set(rows["regime"]):
         raise ConfigError("nothing to draw: this study has no measured gold circuits yet")
-    tasks, floor = results.config.tasks, float(rows["floor"].iloc[0])
-    bars = {}
+    tasks, bars = results.config.tasks, {}
     for pair, method in product(pair_names(results), results.config.methods):
         chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
-        everywhere = _ratios(chosen, tasks, floor)
-        by_seed = [_ratios(of_seed, tasks, floor) for _, of_seed in chosen.groupby("seed")]
-        for regime, ratios in everywhere.items():
-            defined = {task: ratio for task, ratio in ratios.items() if ratio is not None}
+        everywhere = recovery_by_task(chosen, tasks)
+        by_seed = [recovery_by_task(of_seed, tasks) for _, of_seed in chosen.groupby("seed")]
+        for regime, each in everywhere.items():
+            defined = _ratios(each)
             if not defined:
                 continue
-            means = [_mean(each[regime]) for each in by_seed if regime in each]
-            known = [mean for mean in means if mean is not None]
+            seeds = [list(_ratios(one[regime]).values()) for one in by_seed if regime in one]
+            means = [sum(ratios) / len(ratios) for ratios in seeds if ratios]
             bars[pair, method, regime] = _Bar(
                 ratios=defined,
-                tasks=len(ratios),
+                tasks=len(each),
                 mean=sum(defined.values()) / len(defined),
-                over_seeds=seed_spread(known) if known else None,
+                over_seeds=seed_spread(means) if means else None,
             )
     if not bars:
         raise ConfigError(
@@ -121,21 +124,9 @@ def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
     return bars
 
 
-def _ratios(rows: Any, tasks: Sequence[str], floor: float) -> dict[str, dict[str, float | None]]:
-    """Ratio by regime and task; None where undefined."""
-    cpr = rows.groupby(["regime", "test_task"])["cpr"].mean().to_dict()
-    found: dict[str, dict[str, float | None]] = {}
-    for regime, task in product(COMPARED, tasks):
-        if (regime, task) in cpr and (GOLD, task) in cpr:
-            random = cpr.get((RANDOM.name, task), floor)
-            one = recovery(cpr[regime, task], cpr[GOLD, task], random, floor=floor)
-            found.setdefault(regime, {})[task] = one.ratio
-    return found
-
-
-def _mean(ratios: dict[str, float | None]) -> float | None:
-    defined = [ratio for ratio in ratios.values() if ratio is not None]
-    return sum(defined) / len(defined) if defined else None
+def _ratios(recoveries: Mapping[str, Recovery]) -> dict[str, float]:
+    """The ratios by task that are defined."""
+    return {task: one.ratio for task, one in recoveries.items() if one.ratio is not None}
 
 
 def _draw(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from dfa_tl.controls.regimes import GOLD, GOLD_STYLE, PLAIN, Regime, Style
 from dfa_tl.controls.registry import CONTROLS
@@ -73,7 +74,7 @@ TEMPLATE = go.layout.Template(
 
 
 class PanelLayout(NamedTuple):
-    """Rows and columns of panels, which fill one row after the other."""
+    """The rows and columns of a figure's panels, which fill one row after the other."""
 
     rows: int
     columns: int
@@ -81,6 +82,34 @@ class PanelLayout(NamedTuple):
     def cell(self, index: int) -> dict[str, Any]:
         """Row and column of a panel, as plotly's arguments."""
         return {"row": index // self.columns + 1, "col": index % self.columns + 1}
+
+
+def panel_figure(
+    layout: PanelLayout,
+    titles: Sequence[str],
+    *,
+    horizontal: float,
+    vertical: float,
+    shared_y: bool = True,
+) -> go.Figure:
+    """An empty figure of titled panels.
+
+    Args:
+        layout: Rows and columns.
+        titles: One for each panel.
+        horizontal: Space between columns, as a fraction of the width.
+        vertical: Space between rows, as a fraction of the height.
+        shared_y: Whether only the first column labels its y axis.
+    """
+    figure = make_subplots(
+        rows=layout.rows,
+        cols=layout.columns,
+        subplot_titles=list(titles),
+        shared_yaxes=shared_y,
+        horizontal_spacing=horizontal if layout.columns > 1 else 0.0,
+        vertical_spacing=vertical if layout.rows > 1 else 0.0,
+    )
+    return figure.update_annotations(font={"size": 13})
 
 
 def panel_layout(n: int, most_columns: int = COLUMNS) -> PanelLayout:
