@@ -18,9 +18,10 @@ from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, SEQUENTIAL, finished, quiet
+from dfa_tl.viz.theme import DIVERGING, SEQUENTIAL, color_bar, finished, quiet
 from dfa_tl.viz.transfer_flow import contributions
 
+BAR_SIZE = {"x": 1.01, "len": 0.42}
 KINDS: tuple[str, ...] = ("heads", "MLP")
 FULL_COLOR = 0.99  # quantile of the absolute entries from which on colours are full
 LEVELS = 127  # colours on each side of zero: one byte per entry, where numbers would take eight
@@ -89,8 +90,12 @@ def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = No
                 zmax=largest[index],
                 colorscale=SEQUENTIAL,
                 showscale=index == 0,
-                colorbar=_color_bar(
-                    f"mean |{symbol}|<br>of a block", 0.78, [0, largest[0]], ["0", "full"]
+                colorbar=color_bar(
+                    f"mean |{symbol}|<br>of a block",
+                    tickvals=[0, largest[0]],
+                    ticktext=["0", "full"],
+                    **BAR_SIZE,
+                    y=0.78,
                 ),
             ),
             **where,
@@ -112,18 +117,6 @@ def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = No
         height=560,
         margin={"t": 90, "r": 130},
     )
-
-
-def _color_bar(title: str, y: float, values: list[float], texts: list[str]) -> dict[str, Any]:
-    return {
-        **COLOR_BAR,
-        "title": {"text": title, "font": {"size": 12}},
-        "tickvals": values,
-        "ticktext": texts,
-        "x": 1.01,
-        "len": 0.42,
-        "y": y,
-    }
 
 
 def _columns(nodes: NodeSet, kind: str) -> slice:
@@ -180,11 +173,12 @@ def _draw_entries(
             zmax=LEVELS,
             colorscale=DIVERGING,
             hoverinfo="skip",
-            colorbar=_color_bar(
+            colorbar=color_bar(
                 f"{symbol}<br>of all entries",
-                0.22,
-                [-LEVELS, 0, LEVELS],
-                [f"−{full:.2g}", "0", f"{full:.2g}"],
+                tickvals=[-LEVELS, 0, LEVELS],
+                ticktext=[f"−{full:.2g}", "0", f"{full:.2g}"],
+                **BAR_SIZE,
+                y=0.22,
             ),
         ),
         row=1,

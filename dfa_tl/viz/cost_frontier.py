@@ -32,6 +32,7 @@ from dfa_tl.viz.theme import (
     circuit_label,
     circuit_style,
     finished,
+    name_once_in_legend,
     panel_figure,
     panel_layout,
     points,
@@ -97,16 +98,16 @@ def cost_frontier(
         key=[*_gold(config, method), *map(circuit_label, (*COMPARED, *config.controls))].index,
     )
     looks = _looks(series)
-    shown: set[str] = set()
     for index, circuits in enumerate(panels.values()):
         where = layout.cell(index)
-        _draw_frontier(figure, circuits, zero, shown, where)
+        _draw_frontier(figure, circuits, zero, where)
         for rank, name in enumerate(series):
             chosen = [circuit for circuit in circuits if circuit.series == name]
             if chosen:
-                _draw_series(figure, name, chosen, looks[name], zero, rank, shown, where)
+                _draw_series(figure, name, chosen, looks[name], zero, rank, where)
         _axes(figure, paid, zero, where)
     figure.update_yaxes(matches="y")
+    name_once_in_legend(figure)
     return finished(
         figure,
         alt=_alt(panels),
@@ -171,9 +172,7 @@ def _looks(series: list[str]) -> dict[str, Style]:
     return {name: looks.get(name) or regimes.get(name) or circuit_style(name) for name in series}
 
 
-def _draw_frontier(
-    figure: go.Figure, circuits: list[_Circuit], zero: float, shown: set[str], where: Any
-) -> None:
+def _draw_frontier(figure: go.Figure, circuits: list[_Circuit], zero: float, where: Any) -> None:
     best = frontier([(float(circuit.target), circuit.cpr) for circuit in circuits])
     steps = [best[0]]
     for (_, before), (cost, value) in pairwise(best):
@@ -187,13 +186,11 @@ def _draw_frontier(
             name="frontier",
             legendgroup="frontier",
             legendrank=999,
-            showlegend="frontier" not in shown,
             line={"color": "#C9C9C9", "width": 6},
             hoverinfo="skip",
         ),
         **where,
     )
-    shown.add("frontier")
 
 
 def _draw_series(
@@ -203,7 +200,6 @@ def _draw_series(
     look: Style,
     zero: float,
     rank: int,
-    shown: set[str],
     where: Any,
 ) -> None:
     line = len(circuits) > 1 or name.startswith("gold, ")
@@ -219,7 +215,6 @@ def _draw_series(
             name=f"{name}, n pairs" if line else name,
             legendgroup=name,
             legendrank=1000 + rank,
-            showlegend=name not in shown,
             line={"color": look.color, "dash": look.dash, "width": 1.2},
             marker=points(look, 6 if line else 10),
             hovertemplate=("%{text} pairs: " if line else "")
@@ -228,7 +223,6 @@ def _draw_series(
         ),
         **where,
     )
-    shown.add(name)
 
 
 def _axes(figure: go.Figure, paid: list[int], zero: float, where: Any) -> None:

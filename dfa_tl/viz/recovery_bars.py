@@ -32,6 +32,7 @@ from dfa_tl.viz.theme import (
     circuit_label,
     circuit_style,
     finished,
+    name_once_in_legend,
     panel_figure,
     panel_layout,
 )
@@ -64,7 +65,6 @@ def recovery_bars(results: Results) -> go.Figure:
     layout = panel_layout(len(pairs))
     rows, columns = layout
     figure = panel_figure(layout, pairs, horizontal=0.04, vertical=0.22)
-    shown: set[str] = set()
     for index, pair in enumerate(pairs):
         where = layout.cell(index)
         methods = [name for name in config.methods if any(key[:2] == (pair, name) for key in bars)]
@@ -76,13 +76,14 @@ def recovery_bars(results: Results) -> go.Figure:
             }
             if found:
                 offset = (number - (len(regimes) - 1) / 2) * 0.8 / len(regimes)
-                _draw(figure, found, regime, methods, offset, 0.8 / len(regimes), shown, where)
+                _draw(figure, found, regime, methods, offset, 0.8 / len(regimes), where)
         figure.add_hline(y=1, line={"color": INK, "dash": "dash", "width": 1.5}, **where)
         figure.update_xaxes(
             tickvals=list(range(len(methods))), ticktext=methods, showgrid=False, **where
         )
         if where["col"] == 1:
             figure.update_yaxes(title="recovery: aligned CPR / gold CPR", **where)
+    name_once_in_legend(figure)
     ratios = [ratio for bar in bars.values() for ratio in bar.ratios.values()]
     figure.update_yaxes(range=[1.06 * min(0.0, *ratios), 1.06 * max(1.0, *ratios)])
     panel = min(max(300, 60 + 46 * len(regimes) * len(config.methods)), 620, MOST_WIDTH // columns)
@@ -136,7 +137,6 @@ def _draw(
     methods: list[str],
     offset: float,
     width: float,
-    shown: set[str],
     where: Any,
 ) -> None:
     look, label = circuit_style(regime), circuit_label(regime)
@@ -147,7 +147,6 @@ def _draw(
             width=width * 0.9,
             name=label,
             legendgroup=regime,
-            showlegend=regime not in shown,
             marker={
                 "color": look.faint(0.45),
                 "line": {"color": look.color, "width": 1.5},
@@ -194,13 +193,11 @@ def _draw(
             name="one task",
             legendgroup="one task",
             legendrank=2000,
-            showlegend=not shown,
             marker={"color": "white", "size": 6, "line": {"color": QUIET, "width": 1.2}},
             hovertemplate="%{text}: %{y:.3f}<extra>" + label + "</extra>",
         ),
         **where,
     )
-    shown.add(regime)
 
 
 def _alt(bars: dict[tuple[str, str, str], _Bar]) -> str:

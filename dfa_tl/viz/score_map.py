@@ -14,7 +14,7 @@ from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, GRID, INK, finished, quiet
+from dfa_tl.viz.theme import DIVERGING, GRID, INK, color_bar, finished, quiet
 
 MARKED = 0.2  # cells more negative than this fraction of full colour have a minus sign
 MOST_MARKS = 700
@@ -99,12 +99,9 @@ def _draw(figure: go.Figure, scores: NodeScores, showscale: bool, where: Any) ->
                 hovertemplate="%{customdata[0]}: %{z:.4g}, rank %{customdata[1]} of "
                 f"{len(nodes)}<extra></extra>",
                 showscale=showscale and columns.start == 0,
-                colorbar={
-                    **COLOR_BAR,
-                    "title": {"text": "score", "font": {"size": 12}},
-                    "tickvals": [-largest, 0, largest],
-                    "ticktext": ["−full", "0", "+full"],
-                },
+                colorbar=color_bar(
+                    "score", tickvals=[-largest, 0, largest], ticktext=["−full", "0", "+full"]
+                ),
             ),
             **where,
         )

@@ -57,6 +57,12 @@ COLOR_BAR = {
     "title": {"font": {"size": 12}},
 }
 
+
+def color_bar(title: str, **settings: Any) -> dict[str, Any]:
+    """A colour bar with a title; `settings` are plotly's."""
+    return {**COLOR_BAR, "title": {"text": title, "font": {"size": 12}}, **settings}
+
+
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
@@ -158,6 +164,14 @@ def span(values: Sequence[float]) -> str:
     """The range of some values, as a text."""
     low, high = min(values), max(values)
     return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+def name_once_in_legend(figure: go.Figure) -> None:
+    """Keep one entry per legend group: that of its first trace."""
+    shown: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.legendgroup not in shown
+        shown.add(trace.legendgroup)
 
 
 def finished(

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.viz.score_map import colour_limit, column_positions
-from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, GRID, INK, NEGATIVE, POSITIVE, QUIET
+from dfa_tl.viz.theme import DIVERGING, GRID, INK, NEGATIVE, POSITIVE, QUIET, color_bar
 
 GAP = 0.35  # between the models, as a fraction of the wider one
 WIDTHS = {"strong": 3.0, "weak": 1.2}  # the stronger half of the links is thicker
@@ -69,14 +69,6 @@ def kept_nodes(side: Side, kept: Int[np.ndarray, " kept"]) -> go.Scatter:
     """The kept nodes of a model, coloured by score."""
     values = side.scores.values.double().numpy()
     limit = colour_limit(values)
-    color_bar = {
-        **COLOR_BAR,
-        "title": {"text": "score", "font": {"size": 12}},
-        "tickvals": [-limit, 0, limit],
-        "ticktext": ["−", "0", "+"],
-        "len": 0.5,
-        "y": 0.3,
-    }
     return go.Scatter(
         x=side.x[kept],
         y=side.y[kept],
@@ -90,7 +82,9 @@ def kept_nodes(side: Side, kept: Int[np.ndarray, " kept"]) -> go.Scatter:
             "symbol": _symbols(side, kept),
             "line": {"color": INK, "width": 1},
             "showscale": side.name == "target",
-            "colorbar": color_bar,
+            "colorbar": color_bar(
+                "score", tickvals=[-limit, 0, limit], ticktext=["−", "0", "+"], len=0.5, y=0.3
+            ),
         },
         text=_texts(side, kept),
         hovertemplate="%{text}<extra></extra>",
