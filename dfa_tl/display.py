@@ -8,12 +8,14 @@ shade goes with the square root, so that one large value does not leave the rest
 from __future__ import annotations
 
 import math
-import re
 import reprlib
 from collections.abc import Mapping, Sequence, Set
 from html import escape
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POSITIVE, NEGATIVE = "#3b8fd4", "#d9772b"
 OPACITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -87,25 +89,13 @@ def line(text: str) -> str:
     return f"<div>{escape(text)}</div>"
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts; columns of numbers (`-` for none) are aligned to the right."""
-    sides = [
-        "right" if all(re.fullmatch(r"[-+]?[\d.]*", row[place]) for row in rows) else "left"
-        for place in range(len(headings))
-    ]
+def table(frame: pd.DataFrame) -> str:
+    """A table without its index; a missing value is `-`."""
+    import pandas as pd
 
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f'<{tag} style="text-align:{side};padding:1px 8px;white-space:nowrap">'
-            f"{escape(text)}</{tag}>"
-            for side, text in zip(sides, row, strict=True)
-        )
-
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return (
-        '<div style="overflow-x:auto"><table style="font-size:inherit">'
-        f"<thead><tr>{cells(headings, 'th')}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    with pd.option_context("display.max_colwidth", None):
+        html = frame.to_html(index=False, border=0, na_rep="-")
+    return f'<div style="overflow-x:auto">{html}</div>'
 
 
 def heat_map(rows: Sequence[Sequence[float | None]], label: str) -> str:

@@ -263,7 +263,8 @@ def test_the_slider_changes_what_is_shown(report):
         one, n_nodes, n_marks, text = report.run(shown)
         assert one == 1
         said = re.fullmatch(
-            r"k = [\d.]+: \d+ of 15 source nodes, (\d+) of 42 target nodes, f [=≈] (−?-?\d\.\d\d)",
+            r"k = [\d.]+: \d+ of 15 source nodes, (\d+) of 42 target nodes, "
+            r"faithfulness [=≈] (−?-?\d\.\d\d)",
             text,
         )
         assert said, text
@@ -320,11 +321,11 @@ def test_tables_sort_by_mouse_and_by_keyboard(report):
 
 def test_missing_values_sort_last(report):
     """`pairs needed` may be missing; whichever way the column is sorted, that comes last."""
-    report.run("document.querySelector('#table-worth tbody tr').cells[2].dataset.sort = ''")
+    report.run("document.querySelector('#table-break-even tbody tr').cells[2].dataset.sort = ''")
     for _ in range(2):
-        report.find("#table-worth th:nth-child(3) button").click()
+        report.find("#table-break-even th:nth-child(3) button").click()
         values = report.run(
-            "return [...document.querySelectorAll('#table-worth tbody tr')]"
+            "return [...document.querySelectorAll('#table-break-even tbody tr')]"
             ".map((row) => row.cells[2].dataset.sort)"
         )
         assert values[-1] == ""

@@ -27,12 +27,11 @@ from dfa_tl.alignment.alignment import AlignmentChain
 from dfa_tl.cli import app
 from dfa_tl.models.attention import attention_patterns
 from dfa_tl.report import write_report
-from dfa_tl.report.figures import Drawing, drawing, of_circuit, of_study
+from dfa_tl.report.figures import FIGURES, Drawing, Subject, draw, draw_section, drawing
 from dfa_tl.report.findings import headline, regime_of
-from dfa_tl.report.html_table import grid
-from dfa_tl.report.more_figures import with_further
-from dfa_tl.report.phrases import signed
-from dfa_tl.report.sections import Section, with_intervals
+from dfa_tl.report.further_figures import with_further_figures
+from dfa_tl.report.sections import Section, with_average_intervals
+from dfa_tl.report.wording import signed, typeset
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.jobs import Failure
 from small_studies import HEADS, MARKUP, SMALL, TASKS
@@ -150,7 +149,8 @@ def said(
     rows = pd.DataFrame(
         [
             {"pair": pair, "method": "nap", "variant": "", "regime": name, "test_task": task}
-            | {"cpr": value, "floor": 0.025}
+            | {"cpr": value, "floor": 0.025, "n": 6, "cpr_high": 1.0}
+            | {"cpr_low": float("-inf") if task in unbounded else 0.0}
             for name, value in cpr.items()
             for task in tasks
         ]
@@ -158,8 +158,8 @@ def said(
     results = SimpleNamespace(
         config=config,
         evaluations=[1],
-        headline=lambda: rows,
-        unbounded_tasks=lambda pair: set(unbounded),
+        headline=lambda view=None: rows,
+        curves=dict,
     )
     values = np.array(list(differences.values()))
     interval = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
@@ -211,7 +211,7 @@ SAME = dict.fromkeys(ALL_TASKS, 0.3) | {"ioi": 0.31}
 def test_words_for_a_difference_that_turns_with_the_way_of_measuring():
     ways = [("signed", "linear", 0.3), ("signed", "mib", 0.1), ("absolute", "linear", -0.18)]
     assert (
-        "turns with the way of measuring: −0.18 with absolute ranking."
+        "depends on the measurement: −0.18 with absolute ranking."
         in said(SAME, ways=ways)["Limits"]
     )
     assert "has the same sign in 1 other way of measuring." in said(SAME, ways=ways[:2])["Limits"]
@@ -244,10 +244,11 @@ def test_a_study_of_one_task_is_about_a_regime_that_it_can_have(study):
 def test_words_for_an_interval_that_includes_zero():
     words = said(dict(zip(ALL_TASKS, (0.4, 0.3, -0.2, 0.02), strict=True)))
     assert (
-        "includes zero: that the source helps on further tasks is not shown." in words["Interval"]
+        "includes zero: the study does not show that the source helps on further tasks."
+        in words["Interval"]
     )
     assert (
-        "Above on ioi and mcqa; below on arc_easy; not told apart on arc_challenge."
+        "Above on ioi and mcqa; below on arc_easy; no clear difference on arc_challenge."
         in words["Interval"]
     )
     assert "An interval over tasks rests on 4 numbers" in words["Limits"]
@@ -257,8 +258,8 @@ def test_words_for_an_interval_below_zero():
     words = said(
         dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), methods=("nap", "exact")
     )
-    assert "lies below zero: the source does harm." in words["Interval"]
-    assert "it does better without a source" in words["Controls"]
+    assert "lies below zero: the source harms." in words["Interval"]
+    assert "the control does better without a source" in words["Controls"]
     assert (
         "Of 1 further choice of method, the interval against uniform s lies below zero in 1."
         in words["Limits"]
@@ -269,7 +270,7 @@ def test_words_for_an_interval_below_zero():
 def test_words_for_one_task():
     words = said({"ioi": 0.3})
     assert "over the test pairs of one task, lies above zero" in words["Interval"]
-    assert "With one task nothing is known of others" in words["Limits"]
+    assert "One task says nothing about other tasks" in words["Limits"]
 
 
 # The file --------------------------------------------------------------------------------------
@@ -337,6 +338,7 @@ def test_every_kind_of_figure_is_there(page):
     names = "curves recovery controls cross-task cost score-map circuit-graph ranks".split()
     names += ["alignment-map", "transfer-flow", "training"]
     assert figures == {f"figure-{name}" for name in names}
+    assert set(names) == {figure.name for figure in FIGURES}
     assert "Not drawn" not in page.text
 
 
@@ -354,7 +356,7 @@ def test_tables_hold_the_study_s_numbers(study, html):
 
 def test_averages_have_an_interval_over_tasks(study, html):
     frame = analysis.leaderboard(study).frame
-    wider = with_intervals(frame, study.config)
+    wider = with_average_intervals(frame, study.config)
     assert list(wider.columns).index("average low") == list(wider.columns).index("average") + 1
     for row in wider.to_dict("records"):
         values = np.array([row[task] for task in TASKS])
@@ -363,7 +365,7 @@ def test_averages_have_an_interval_over_tasks(study, html):
         shown = "[{:.2f}, {:.2f}]".format(*limits).replace("-", "−")
         assert shown in html
     holes = frame.assign(**{TASKS[1]: float("nan")})
-    assert with_intervals(holes, study.config)["average low"].isna().all()
+    assert with_average_intervals(holes, study.config)["average low"].isna().all()
     assert "average low" not in analysis.leaderboard(study).frame
 
 
@@ -398,8 +400,8 @@ def test_further_methods_are_folded_below_the_first(report_files):
     ]  # fmt: skip
     folded = [one for one in page.all("details") if one.get("class") == "further"]
     assert len(folded) == 3  # cross-task has nothing to fold
-    assert "Those of further pairs and methods are folded below them." in page.text
-    assert "Left out" not in page.text
+    assert "Figures of further pairs and methods are folded below these." in page.text
+    assert "leaves out" not in page.text
 
 
 def test_one_pair_and_method_have_none_further(page):
@@ -407,22 +409,26 @@ def test_one_pair_and_method_have_none_further(page):
     assert "further pairs and methods" not in page.text
 
 
+def of_pair_and_method(subject: Subject) -> list:
+    return [draw(figure, subject) for figure in FIGURES if figure.per == "pair and method"]
+
+
 @pytest.fixture(scope="module")
 def several() -> SimpleNamespace:
     """Two pairs and two methods, and the sections that have figures of the first."""
     results = StandIn(pairs=("a -> b", "b -> a"))
-    head = SimpleNamespace(pair=results.config.pairs[0], method="nap")
-    first = list(of_study(results, "a -> b", "nap"))
+    subject = Subject(results, "a -> b", "nap", "ioi", "zero-shot")
+    first = of_pair_and_method(subject)
     shown = [
         Section("faithfulness", "", "First.", drawings=tuple(first[:1])),
         Section("terms", "", "Terms.", terms=(("node", "a head"),)),
         Section("rest", "", "Rest.", drawings=tuple(first[1:])),
     ]
-    return SimpleNamespace(results=results, head=head, shown=shown, of_one=first)
+    return SimpleNamespace(subject=subject, shown=shown, of_one=first)
 
 
 def furthered(several, most) -> tuple[list[Section], list[str]]:
-    sections = with_further(several.shown, several.results, several.head, size=1000, most=most)
+    sections = with_further_figures(several.shown, several.subject, size=1000, limit=most)
     return sections, [one.title for part in sections for one in part.further]
 
 
@@ -436,9 +442,9 @@ def test_every_pair_and_method_where_there_is_room(several):
     assert [part.text for part in sections[1:]] == ["Terms.", "Rest."]
     assert sections[1].further == ()
     assert len(titles) == 3 * len(several.of_one)
-    assert "Left out" not in sections[0].text
+    assert "leaves out" not in sections[0].text
     # Each is of what its title says: its data are those of a figure drawn by itself.
-    alone = list(of_study(several.results, "b -> a", "exact"))
+    alone = of_pair_and_method(replace(several.subject, pair="b -> a", method="exact"))
     assert sections[0].further[2].data == alone[0].data
     assert sections[2].further[-1].data == alone[-1].data
 
@@ -449,9 +455,10 @@ def test_what_is_left_out_of_a_full_report_is_said(several):
     sizes = [len(one.data) for one in several.of_one]
     sections, titles = furthered(several, 1000 + round(1.5 * sum(sizes)) + 20000)
     assert set(titles) == {title for title in whole if title.startswith("a -> b, exact")}
-    assert "folded below them" in sections[0].text
+    assert "folded below these" in sections[0].text
     assert sections[0].text.endswith(
-        "Left out, to keep this file below 0 MB: figures of b → a under nap; b → a under exact."
+        "To keep this file below 0 MB, it leaves out the figures of b → a under nap; "
+        "b → a under exact."
     )
     sections, titles = furthered(several, 1000)
     assert titles == []
@@ -466,7 +473,7 @@ def test_a_report_stays_below_its_most_bytes(small_studies, report_files, tmp_pa
     path = write_report(small_studies["hostile"], tmp_path / "report.html")
     assert path.stat().st_size < size
     text = Page(path.read_text(encoding="utf-8")).text
-    assert "Left out, to keep this file below" in text
+    assert "To keep this file below" in text
     assert f"figures of {small_studies['hostile'].config.pairs[0].name.replace('->', '→')}" in text
 
 
@@ -526,13 +533,17 @@ def test_a_study_of_which_parts_are_missing(study, tmp_path):
     assert {"id": "figure-curves", "class": "drawing"} in page.all("figure")
 
 
+def circuit_of(results) -> Subject:
+    return Subject(results, SMALL.pairs[0].name, "nap", TASKS[0], "zero-shot")
+
+
 def test_the_circuit_s_task_is_not_measured(study, tmp_path):
     results = without(
         study,
         tmp_path / "part",
         lambda kind, settings: kind == "evaluate" and settings["task"] == TASKS[0],
     )
-    found = list(of_circuit(results, SMALL.pairs[0].name, "nap", TASKS[0], "zero-shot"))
+    found = draw_section("circuit", circuit_of(results))
     assert [type(one).__name__ for one in found] == ["NotDrawn"] * 6
 
 
@@ -593,36 +604,12 @@ def test_figure_data_cannot_end_their_script():
     assert json.loads(one.data)["data"][0]["text"] == ["</script><b>&\u2028"]
 
 
-def test_grid_joins_limits_and_drops_empty_columns():
-    frame = pd.DataFrame(
-        {
-            "task": ["ioi", "a" * 60],
-            "difference": [0.104, -0.004],
-            "low": [0.09, float("-inf")],
-            "high": [0.12, float("inf")],
-            "p": [0.0005, 0.25],
-            "pairs needed": pd.array([4, None], dtype="Int64"),
-            "sd over seeds": [None, None],
-        }
-    )
-    one = grid("table-x", frame, "a -> b", leave_out=["nothing"])
-    assert one.caption == "a → b"
-    assert [column.name for column in one.columns] == [
-        "task", "difference", "interval over pairs", "p", "pairs needed",
-    ]  # fmt: skip
-    assert [column.numeric for column in one.columns] == [False, True, True, True, True]
-    assert [cell.text for cell in one.rows[0]] == ["ioi", "+0.10", "[+0.09, +0.12]", "< 0.001", "4"]
-    assert [cell.text for cell in one.rows[1]][1:] == ["0.00", "[−inf, +inf]", "0.250", "–"]
-    assert one.rows[1][0].kind == "long"
-    assert one.rows[1][4].sort == ""
-
-
 @pytest.mark.slow
 def test_a_pair_through_models_in_between_draws_its_last_step(study):
     """A chain has several W: the figures are of the last one and the scores that enter it."""
     pair = study.config.pairs[0].name
     whole = study.alignment(pair, "ioi", "nap")
-    plain = {one.id: one for one in of_circuit(study, pair, "nap", "ioi", "zero-shot")}
+    plain = {one.id: one for one in draw_section("circuit", circuit_of(study))}
 
     class Chained:
         """The study, with its alignment as a chain of itself after an identity."""
@@ -639,10 +626,16 @@ def test_a_pair_through_models_in_between_draws_its_last_step(study):
             )  # fmt: skip
             return AlignmentChain((same, whole))
 
-    for one in of_circuit(Chained(), pair, "nap", "ioi", "zero-shot"):
+    for one in draw_section("circuit", circuit_of(Chained())):
         assert isinstance(one, Drawing)
         assert one.data == plain[one.id].data
 
 
 def test_signed():
     assert [signed(v) for v in (0.004, -0.004, 0.1, -1.0)] == ["0.00", "0.00", "+0.10", "−1.00"]
+
+
+def test_cells_of_a_report_have_arrows_and_minus_signs():
+    frame = pd.DataFrame({"pair": ["a -> b-c", None], "difference": [-0.1, None]})
+    cells = [cell for column in analysis.Table(frame).columns() for cell in column.cells]
+    assert [typeset(cell) for cell in cells] == ["a → b-c", "-", "−0.10", "-"]

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from dfa_tl import AlignmentConfig, FaithfulnessCurve, NodeScores, analysis
-from dfa_tl.analysis.break_even import worth
-from dfa_tl.analysis.effects import effects, overall, unbounded_tasks
+from dfa_tl.analysis.break_even import break_even
+from dfa_tl.analysis.effects import overall, source_effect, unbounded_tasks
 from dfa_tl.analysis.tables import scaling
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.study import PairSpec, StudyResults, run_study
@@ -252,7 +252,7 @@ def test_pairs_needed_are_those_from_which_all_larger_numbers_suffice():
     levels = {("gold", "ioi"): 0.9, ("zero-shot", "ioi"): 0.6, ("gold", "mcqa"): 0.5,
               ("zero-shot", "mcqa"): 0.8}  # fmt: skip
     few = [("ioi", [(1, 0.3), (2, 0.7), (4, 0.5), (8, 0.8)]), ("mcqa", [(1, 0.9), (2, 0.4)])]
-    table = worth(Handmade(levels, few=few), "zero-shot").frame.set_index("task")
+    table = break_even(Handmade(levels, few=few), "zero-shot").frame.set_index("task")
     assert table["pairs needed"]["ioi"] == 8
     assert table["pairs needed"]["mcqa"] is pd.NA
 
@@ -285,9 +285,13 @@ def test_a_large_table_can_still_reject():
     levels = {}
     for number in range(120):
         levels |= {("zero-shot", f"task {number}"): 0.9, ("uniform_s", f"task {number}"): 0.5}
-    table = effects(Handmade(levels, pairs=64), "uniform_s", "zero-shot").frame
-    assert len(table) == 120
-    assert (table["p (Holm)"] < 0.05).all()
+    table = source_effect(Handmade(levels, pairs=64), "uniform_s", "zero-shot")
+    assert len(table.frame) == 120
+    assert (table.frame["p (Holm)"] < 0.05).all()
+    # No permutation was as extreme, so every p-value is an upper bound, and is shown as one.
+    p, adjusted = table.frame["p"].iloc[0], table.frame["p (Holm)"].iloc[0]
+    assert set(table.texts()["p"]) == {f"<={p:.2g}"}
+    assert set(table.texts()["p (Holm)"]) == {f"<={adjusted:.2g}"}
 
 
 def test_tasks_without_a_bounded_interval_are_in_no_mean():

@@ -57,3 +57,35 @@ def test_small_p_values_are_not_zero():
     assert latex_rows(table)[1].startswith(r"\textless{}0.001 & \textless{}0.001 & 0.00")
     assert "&lt;0.001" in table._repr_html_()
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(table.to_csv())), frame)
+
+
+def test_intervals_signs_and_missing_values_look_the_same_in_every_format():
+    frame = pd.DataFrame(
+        {
+            "task": ["ioi", "mcqa"],
+            "difference": [0.104, -0.004],
+            "low": [0.09, float("-inf")],
+            "high": [0.12, float("inf")],
+            "pairs needed": pd.array([4, None], dtype="Int64"),
+        }
+    )
+    table = Table(frame)
+    assert table.to_markdown().splitlines()[2:] == [
+        "| ioi | +0.10 | [+0.09, +0.12] | 4 |", "| mcqa | 0.00 | [-inf, +inf] | - |",
+    ]  # fmt: skip
+    assert latex_rows(table)[1] == r"ioi & +0.10 & {[}+0.09, +0.12] & 4"
+    html = table._repr_html_()
+    for text in ("interval over pairs", "[+0.09, +0.12]", "[-inf, +inf]", ">-<"):
+        assert text in html
+    assert table.to_csv().splitlines()[0] == "task,difference,low,high,pairs needed"
+    assert [column.is_numeric for column in table.columns()] == [False, True, True, True]
+    assert table.columns()[3].cells[1].sort == ""
+
+
+def test_the_limit_of_a_permutation_test_is_an_upper_bound():
+    frame = pd.DataFrame({"p": [0.0005, 0.25], "p (Holm)": [0.001, 0.25]})
+    table = Table(frame, upper_bounds={"p": [True, False], "p (Holm)": [True, False]})
+    assert table.to_markdown().splitlines()[2:] == ["| <=0.0005 | <=0.001 |", "| 0.25 | 0.25 |"]
+    assert latex_rows(table)[1] == r"$\leq$0.0005 & $\leq$0.001"
+    assert "&lt;=0.0005" in table._repr_html_()
+    assert "0.0005,0.001" in table.to_csv()

@@ -19,7 +19,7 @@ from dfa_tl.viz import (
     recovery_bars,
     study_curves,
 )
-from dfa_tl.viz.cost import frontier
+from dfa_tl.viz.cost_frontier import frontier
 from stand_in import CONTROL_LEVELS, FLOOR, KS, TASKS, StandIn
 
 FIGURES = (study_curves, cross_task_heatmap, recovery_bars, controls_by_task, cost_frontier)

@@ -1,4 +1,4 @@
-"""What a transfer is worth: the target pairs that direct attribution needs to do as well."""
+"""The number of target pairs that direct attribution needs to do as well as a transfer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import pandas as pd
 
 from dfa_tl.analysis.effects import check_regime
 from dfa_tl.analysis.render import Table
+from dfa_tl.analysis.select import Results
 from dfa_tl.analysis.tables import title
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
-from dfa_tl.study.results import StudyResults
 
 
 @checked_arguments
-def break_even(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Table:
+def break_even(results: Results, regime: str = Regime.ZERO_SHOT) -> Table:
     """The smallest number of target pairs from which gold circuits reach the regime's CPR.
 
-    That many pairs, and every larger number that was tried, reach it; a smaller number that does by
-    luck is not enough. Gold CPR is the mean over draws and seeds; missing where no number tried is
-    enough.
+    Every larger number that was tried reaches it too, so a small number that does by luck does not
+    count. Gold CPR is the mean over draws and seeds. Missing where no number tried is enough.
 
     Raises:
         ConfigError: an unknown regime.

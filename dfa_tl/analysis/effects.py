@@ -1,26 +1,26 @@
-"""What the source accounts for: the difference between a regime and a control on the same pairs.
+"""What the source contributes: the difference between a regime and a control on the same pairs.
 
 Curves are averaged over seeds and draws (CPR is linear in a pair's values), then compared pair by
 pair: bootstrap interval of the difference, permutation test, p-values adjusted by Holm within the
 table. An interval above zero says that the source helped with these score vectors on these tasks;
 `sd over seeds` says how far the difference moves with the seed.
 
-A control is compared with what it is a control of. `uniform_s` is the one trained on the same tasks
-as the regime's W, for else having seen the test task would be credited to the source. Scrambled,
-permuted and random source scores, the regression and mean gold are zero-shot's alone; and a control
-that depends on the settings of W is compared under the same settings or not at all.
+A regime is compared only with controls that apply to it. For `uniform_s` that is the one trained on
+the same tasks as the regime's W: otherwise the source would get the credit for having seen the test
+task. Scrambled, permuted and random source scores, the regression and mean gold belong to zero-shot
+alone. A control that depends on the settings of W is compared only under the same settings.
 
-`overall` averages the differences over tasks and gives two intervals of the mean. `low`, `high`:
-tasks as they are, their pairs resampled. `tasks low`, `tasks high`: Student's t over the tasks'
-differences, which is what bears on a task that was not tried, and far wider. A task whose clean and
-corrupt metric cannot be told apart on its test pairs has no bounded CPR: it is counted under `left
-out`, and in no mean.
+`overall` averages the differences over tasks and gives two intervals of the mean. For `low` and
+`high` the tasks are fixed and their pairs resampled; `tasks low` and `tasks high` are Student's t
+over the tasks' differences, which applies to tasks that were not tried and is far wider. A task
+whose clean and corrupt metric cannot be distinguished on its test pairs has no bounded CPR: it is
+counted under `left out`, and no mean includes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from dfa_tl.analysis.render import Table
+from dfa_tl.analysis.select import Results, mean_curve
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, NO_SOURCE
@@ -44,7 +45,7 @@ from dfa_tl.study.measurement import View
 from dfa_tl.study.results import StudyResults
 
 PERMUTATIONS = 1999
-"""At least; more for a large table, where Holm's correction asks for smaller p-values."""
+"""The least number; a large table takes more, because Holm's correction needs smaller p-values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +64,13 @@ class _Comparison:
 
 @checked_arguments
 def source_effect(
-    results: StudyResults,
+    results: Results,
     against: str = NO_SOURCE.name,
     regime: str = Regime.ZERO_SHOT,
     *,
     view: View | None = None,
 ) -> Table:
-    """What the source accounts for: CPR of a regime minus a control's, per task.
+    """What the source contributes: CPR of a regime minus that of a control, per task.
 
     Args:
         results: The study.
@@ -106,15 +107,20 @@ def source_effect(
             }
         )
     table: Any = pd.DataFrame(rows)
-    if rows:
-        table.insert(table.columns.get_loc("p") + 1, "p (Holm)", holm(table["p"].to_numpy()))
-    return Table(table, f"CPR: {regime} minus {against}")
+    title = f"CPR: {regime} minus {against}"
+    if not rows:
+        return Table(table, title)
+    adjusted = holm(table["p"].to_numpy())
+    table.insert(table.columns.get_loc("p") + 1, "p (Holm)", adjusted)
+    # No permutation was as extreme: the true p-values, and their adjusted ones, may be smaller.
+    is_bound = np.isclose(table["p"], 1 / (1 + resamples), rtol=1e-9, atol=0)
+    largest = min(adjusted[is_bound].max(initial=0.0), 1 - 1e-9)
+    bounds = {"p": is_bound.tolist(), "p (Holm)": (adjusted <= largest).tolist()}
+    return Table(table, title, bounds)
 
 
 @checked_arguments
-def overall(
-    results: StudyResults, regime: str = Regime.ZERO_SHOT, *, view: View | None = None
-) -> Table:
+def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | None = None) -> Table:
     """Mean over tasks of `regime` minus gold and every control; `better` counts tasks above 0.
 
     Raises:
@@ -132,9 +138,9 @@ def overall(
             found = [one for one in every if one.task not in unbounded]
             if not found:
                 continue
-            couples = [(one.ours, one.theirs) for one in found]
-            each = [ours.cpr - theirs.cpr for ours, theirs in couples]
-            interval = mean_cpr_difference_interval(couples, bootstrap)
+            curves = [(one.ours, one.theirs) for one in found]
+            each = [ours.cpr - theirs.cpr for ours, theirs in curves]
+            interval = mean_cpr_difference_interval(curves, bootstrap)
             tasks = seed_spread(each, level=config.level).interval
             by_seed = pd.concat([one.by_seed for one in found], axis=1).mean(axis=1)
             rows.append(
@@ -195,19 +201,19 @@ def effect_by_way(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Tabl
         "metric": config.metrics,
         "grid": config.grids,
     }
-    places = {name: {value: n for n, value in enumerate(order)} for name, order in orders.items()}
+    ranks = {name: {value: n for n, value in enumerate(order)} for name, order in orders.items()}
     table = table.sort_values(
-        list(orders), key=lambda column: column.map(places[column.name]), ignore_index=True
+        list(orders), key=lambda column: column.map(ranks[column.name]), ignore_index=True
     )
     return Table(table, f"CPR: {regime} minus {twin} by way of measuring, mean over tasks")
 
 
 @checked_arguments
-def unbounded_tasks(results: StudyResults, pair: str, *, view: View | None = None) -> set[str]:
-    """Tasks whose clean and corrupt metric cannot be told apart on their test pairs.
+def unbounded_tasks(results: Results, pair: str, *, view: View | None = None) -> set[str]:
+    """Tasks whose clean and corrupt metric cannot be distinguished on their test pairs.
 
-    Every circuit of such a task has an infinite interval of CPR. A single test pair bounds nothing
-    either, but says nothing against the task.
+    Every circuit of such a task has an infinite interval of CPR. So has a task with a single test
+    pair, but that is not counted against it.
     """
     rows: Any = results.headline(view)
     rows = rows[(rows["pair"] == pair) & (rows["n"] > 1)]
@@ -237,7 +243,7 @@ def _check(against: str, regime: str) -> None:
         )
 
 
-def _settings(results: StudyResults) -> Iterator[tuple[str, str, str]]:
+def _settings(results: Results) -> Iterator[tuple[str, str, str]]:
     config = results.config
     for pair in config.pairs:
         for method in config.methods:
@@ -246,7 +252,7 @@ def _settings(results: StudyResults) -> Iterator[tuple[str, str, str]]:
 
 
 def _comparisons(
-    results: StudyResults,
+    results: Results,
     pair: str,
     method: str,
     variant: str,
@@ -255,7 +261,7 @@ def _comparisons(
     regime: str,
     view: View | None,
 ) -> Iterator[_Comparison]:
-    """One comparison per task that both were measured on."""
+    """One comparison per task on which both were measured."""
     frame: Any = results.headline(view)
     is_gold = against == GOLD
     control = GOLD if is_gold else CONTROLS[against].name_in(regime)
@@ -270,19 +276,5 @@ def _comparisons(
         if ours.empty or theirs.empty:
             continue
         by_seed = ours.groupby("seed")["cpr"].mean() - theirs.groupby("seed")["cpr"].mean()
-        both = (averaged(results, each, view) for each in (ours, theirs))
+        both = (mean_curve(results, each, view=view) for each in (ours, theirs))
         yield _Comparison(task, *both, by_seed=by_seed.dropna())
-
-
-def averaged(results: StudyResults, rows: Any, view: View | None = None) -> FaithfulnessCurve:
-    """The curve whose pair values are the mean of these circuits', rows of `headline(view)`."""
-    curves = []
-    columns = "pair test_task method seed regime variant train_tasks pairs draw".split()
-    for values in rows[columns].itertuples(index=False):
-        row = dict(zip(columns, values, strict=True))
-        at = (row["pair"], row["test_task"], row["method"], int(row["seed"]))
-        saved = results.curves(*at, view=view)
-        label = "|".join(str(row[name]) for name in columns[4:])
-        curves.append(saved[label])
-    values = np.mean([curve.pair_values for curve in curves], axis=0)
-    return replace(curves[0], pair_values=values)

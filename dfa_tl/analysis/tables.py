@@ -1,4 +1,4 @@
-"""The paper's tables, and those that it lacks, from the tidy table of a study.
+"""The paper's tables and further ones, from the tidy table of a study.
 
 Numbers are means over seeds (and draws) of the headline's CPR: first protocol, ranking, metric and
 grid of the study. `sd` is the standard deviation over seeds of the average over tasks.
@@ -7,26 +7,27 @@ grid of the study. `sd` is the standard deviation over seeds of the average over
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from dfa_tl.analysis.render import Table
+from dfa_tl.analysis.select import Results, counted, main_rows, recovery_by_task
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, Regime
 from dfa_tl.controls.registry import RANDOM
 from dfa_tl.evaluation.intervals import seed_spread
-from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.study.results import StudyResults
 
 SETTINGS = {GOLD: "Gold", **{regime.value: regime.label for regime in COMPARED}}
-"""What a row of a table is called, by regime."""
+"""The label of a row of a table, by regime."""
 
 
 def _mean_by_task(rows: Any, index: Sequence[str], tasks: Sequence[str]) -> pd.DataFrame:
     """One row per `index`, one column per task, their mean over tasks and its sd over seeds.
 
-    `tasks` is how many the mean is over: means over different tasks are not to be compared.
+    `tasks` is the number of tasks in the mean: do not compare means over different tasks.
     """
     keys = list(index)
     wide = rows.pivot_table(index=keys, columns="test_task", values="cpr", sort=False)
@@ -43,8 +44,8 @@ def _variant_name(setting: str, variant: str, headline: str) -> str:
 
 
 @checked_arguments
-def leaderboard(results: StudyResults) -> Table:
-    """Random baseline, then gold and every regime under every method."""
+def leaderboard(results: Results) -> Table:
+    """The random baseline, then gold and every regime under every method."""
     config = results.config
     rows: Any = results.headline()
     main = config.default_variant
@@ -65,7 +66,7 @@ def leaderboard(results: StudyResults) -> Table:
 
 
 @checked_arguments
-def ablations(results: StudyResults) -> Table:
+def ablations(results: Results) -> Table:
     """Every control next to zero-shot, and to each task's best regime (chosen on test pairs)."""
     config = results.config
     rows: Any = results.headline()
@@ -94,62 +95,41 @@ def ablations(results: StudyResults) -> Table:
 
 
 @checked_arguments
-def scaling(results: StudyResults) -> Table:
+def scaling(results: Results) -> Table:
     """Mean recovery of gold by pair, method and regime, over tasks where it is defined.
 
     `low` and `high` are t limits over tasks. Gold and aligned are means over the tasks that the
     regime was measured on. Recovery above the floor needs random W to have been measured.
     """
-    config = results.config
-    rows: Any = results.headline()
-    main = config.default_variant
-    found = []
-    for pair in config.pairs:
-        for method in config.methods:
-            chosen = rows[(rows["pair"] == pair.name) & (rows["method"] == method)]
-            chosen = chosen[chosen["variant"].isin(["", main])]
-            cpr = chosen.groupby(["regime", "test_task"])["cpr"].mean()
-            for regime in COMPARED:
-                tasks = [
-                    task
-                    for task in config.tasks
-                    if (regime, task) in cpr.index and (GOLD, task) in cpr.index
-                ]
-                if not tasks:
-                    continue
-                floor = float(chosen["floor"].iloc[0])
-                random = {task: cpr.get((RANDOM.name, task)) for task in tasks}
-                each = {
-                    task: recovery(
-                        float(cpr[regime, task]),
-                        float(cpr[GOLD, task]),
-                        floor if random[task] is None else float(random[task]),
-                        floor=floor,
-                    )
-                    for task in tasks
+    config, rows, found = results.config, main_rows(results), []
+    for pair, method in product(config.pairs, config.methods):
+        chosen = rows[(rows["pair"] == pair.name) & (rows["method"] == method)]
+        cpr = chosen.groupby(["regime", "test_task"])["cpr"].mean()
+        for regime, each in recovery_by_task(chosen, config.tasks).items():
+            tasks = list(each)
+            with_random = [each[task] for task in tasks if (RANDOM.name, task) in cpr.index]
+            undefined = [task for task in tasks if each[task].ratio is None]
+            ratios = [one.ratio for one in each.values()]
+            above = [one.above_floor for one in with_random]
+            found.append(
+                {
+                    "pair": pair.name,
+                    "method": method,
+                    "setting": regime.label,
+                    "gold": float(cpr[GOLD][tasks].mean()),
+                    "aligned": float(cpr[regime][tasks].mean()),
+                    **_summary("recovery", ratios, config.level),
+                    **_summary("above floor", above, config.level),
+                    "tasks": len(tasks),
+                    "undefined": len(undefined),
+                    "why": "; ".join(f"{task}: {each[task].reason}" for task in undefined),
                 }
-                above = [each[task].above_floor for task in tasks if random[task] is not None]
-                undefined = [task for task in tasks if each[task].ratio is None]
-                ratios = [one.ratio for one in each.values()]
-                found.append(
-                    {
-                        "pair": pair.name,
-                        "method": method,
-                        "setting": regime.label,
-                        "gold": float(cpr[GOLD][tasks].mean()),
-                        "aligned": float(cpr[regime][tasks].mean()),
-                        **_summary("recovery", ratios, config.level),
-                        **_summary("above floor", above, config.level),
-                        "tasks": len(tasks),
-                        "undefined": len(undefined),
-                        "why": "; ".join(f"{task}: {each[task].reason}" for task in undefined),
-                    }
-                )
+            )
     return Table(pd.DataFrame(found), title("Recovery of gold CPR", results))
 
 
 def _summary(name: str, values: Sequence[float | None], level: float) -> dict[str, float | None]:
-    """Mean over tasks, with its t interval: another six tasks might have given another mean."""
+    """Mean over tasks, with its t interval over tasks."""
     numbers = [value for value in values if value is not None]
     spread = seed_spread(numbers, level=level) if numbers else None
     interval = spread.interval if spread else None
@@ -161,13 +141,13 @@ def _summary(name: str, values: Sequence[float | None], level: float) -> dict[st
 
 
 @checked_arguments
-def cross_task(results: StudyResults) -> Table:
-    """Train tasks down, test tasks across."""
+def cross_task(results: Results) -> Table:
+    """CPR by training task (rows) and test task (columns)."""
     rows: Any = results.headline()
     chosen = rows[rows["regime"] == Regime.CROSS_TASK].rename(columns={"train_tasks": "trained on"})
     if chosen.empty:
         return Table(pd.DataFrame())
-    order = {task: place for place, task in enumerate(results.config.tasks)}
+    order = {task: index for index, task in enumerate(results.config.tasks)}
     chosen = chosen.sort_values("trained on", key=lambda names: names.map(order), kind="stable")
     chosen = chosen.sort_values(["pair", "method"], kind="stable")
     table = _mean_by_task(chosen, ["pair", "method", "trained on"], results.config.tasks)
@@ -176,7 +156,7 @@ def cross_task(results: StudyResults) -> Table:
 
 @checked_arguments
 def sensitivity(results: StudyResults) -> Table:
-    """One row per circuit, one column per way of measuring; of several draws, the first."""
+    """One row per circuit, one column per way of measuring; only the first of several draws."""
     rows: Any = results.frame()
     first: Any = results.headline().iloc[:1]
     varied = rows[rows["draw"] == 0]
@@ -196,7 +176,7 @@ def sensitivity(results: StudyResults) -> Table:
 
 
 @checked_arguments
-def structure(results: StudyResults) -> Table:
+def structure(results: Results) -> Table:
     """Correlation and overlap with gold, and correlation with the source's layer profile."""
     rows: Any = results.headline()
     rows = rows[~rows["regime"].isin([FEW_PAIRS, GOLD]) & (rows["method"] != "none")]
@@ -208,14 +188,12 @@ def structure(results: StudyResults) -> Table:
     return Table(means.reset_index(), "Structure kept")
 
 
-def title(what: str, results: StudyResults) -> str:
-    """What a table shows and how it was measured."""
+def title(what: str, results: Results) -> str:
+    """What a table shows, and how that was measured."""
     config = results.config
     floors = results.headline()["floor"]
-    n_seeds = len(config.seeds)
     return (
         f"{what} (protocol {config.protocols[0]}, {config.rankings[0]} ranking, "
         f"{config.grids[0]} grid, {config.test_pairs} test pairs, "
-        f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; "
-        f"floor {floors.iloc[0]:.3f})"
+        f"{counted(len(config.seeds), 'seed')}; floor {floors.iloc[0]:.3f})"
     )

@@ -1,7 +1,7 @@
-"""Wall time of a study: of each job, and of each circuit, split as its passes are.
+"""The wall time of each job and of each circuit of a study.
 
-Times depend on the machine and on what else it did, so they stand in no table of the study, whose
-files are the same however often it was interrupted.
+Times depend on the machine and its load, so no table of the study has them: its files are the same
+however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dfa_tl.study.results import StudyResults
 
 @checked_arguments
 def timings(results: StudyResults) -> pd.DataFrame:
-    """One row per job that is done: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
+    """One row per finished job: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
     rows = [
         {
             "pair": group.pair,
@@ -40,7 +40,7 @@ def timings(results: StudyResults) -> pd.DataFrame:
 
 @checked_arguments
 def wall_time(results: StudyResults) -> pd.DataFrame:
-    """One row per circuit: seconds paid once per pair of models, and for the new task."""
+    """One row per circuit: the seconds spent once per pair of models, and for the new task."""
     return pd.DataFrame(list(_of_circuits(results)))
 
 

@@ -1,7 +1,7 @@
 """`Contrast`: a regime minus gold or a control, with its intervals.
 
-Two intervals bear on a difference: over tasks (Student's t over the tasks' differences), which is
-what counts for a task that was not tried; and over test pairs, which holds for these tasks only.
+A difference has two intervals. The one over tasks is Student's t over the tasks' differences, and
+applies to tasks that were not tried. The one over test pairs holds for these tasks only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfa_tl.report.phrases import signed
+from dfa_tl.report.wording import signed
 from dfa_tl.study.config import StudyConfig
 
 
@@ -23,11 +23,12 @@ class Contrast:
     Attributes:
         against: What it is compared with.
         difference: CPR of the regime minus CPR of the other.
-        low, high: Limits over test pairs, tasks as they are.
+        low, high: Limits over test pairs, for these tasks.
         tasks_low, tasks_high: Limits over tasks; None with fewer than two tasks.
         n_tasks: How many tasks the mean is over.
-        better, worse, unclear: Tasks by the sign of the difference where its p-value, adjusted by
-            Holm, rejects no difference at the study's level; unclear where it does not.
+        better, worse: Tasks where the p-value, adjusted by Holm, is significant at the study's
+            level, by the sign of the difference.
+        unclear: The other tasks.
     """
 
     against: str
@@ -68,7 +69,7 @@ def contrasts(
     method: str,
     variant: str | None = None,
 ) -> dict[str, Contrast]:
-    """A pair's and method's contrasts by what the regime is compared with.
+    """The contrasts of a pair and method, by what the regime is compared with.
 
     Args:
         tables: `overall`, and `effect:NAME` for the differences by task from control NAME.
@@ -95,10 +96,10 @@ def contrasts(
 
 
 def _by_task(effect: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, tuple[str, ...]]:
-    told = [one for one in effect if one["p (Holm)"] <= alpha]
+    significant = [one for one in effect if one["p (Holm)"] <= alpha]
     return {
-        "better": tuple(one["task"] for one in told if one["difference"] > 0),
-        "worse": tuple(one["task"] for one in told if one["difference"] < 0),
+        "better": tuple(one["task"] for one in significant if one["difference"] > 0),
+        "worse": tuple(one["task"] for one in significant if one["difference"] < 0),
         "unclear": tuple(one["task"] for one in effect if not one["p (Holm)"] <= alpha),
     }
 

@@ -1,7 +1,7 @@
-"""`Drawing`: a plotly figure as a page takes it in, and the figures of a study.
+"""`FIGURES`: the figures of a report, one record each; `Drawing`: a figure as the page takes it in.
 
-A figure keeps its data and its look. Its width is left to the page; its title becomes a heading; a
-slider becomes an `<input type="range">`, which works by keyboard and on a phone.
+A drawing keeps the figure's data and look. Its width is left to the page, its title becomes a
+heading, and a slider becomes an `<input type="range">`, which works by keyboard and on a phone.
 """
 
 from __future__ import annotations
@@ -11,25 +11,203 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 
 from dfa_tl import viz
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
+from dfa_tl.controls.regimes import GOLD
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import escaped_json
 
-# In pixels. Narrower ones cannot be read; on a phone the next panel is seen to begin.
+# In pixels. Narrower panels cannot be read; on a phone the next panel is seen to begin.
 PANEL_WIDTH, LEAST_WIDTH = 290, 520
-HEADING_HEIGHT, SLIDER_HEIGHT = 30, 90  # what they take of a figure's margins
+HEADING_HEIGHT, SLIDER_HEIGHT = 30, 90  # how much of a figure's margins they take
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report's figures are about: one pair of models, method, task and regime."""
+
+    results: StudyResults
+    pair: str
+    method: str
+    task: str
+    regime: str
+
+    @property
+    def _circuit(self) -> tuple[str, str, str, int]:
+        return self.pair, self.task, self.method, self.results.config.seeds[0]
+
+    def source_scores(self) -> NodeScores:
+        """Scores of the source's nodes."""
+        return self.results.source_scores(*self._circuit)
+
+    def scores(self, name: str) -> NodeScores:
+        """Scores of the target's nodes: gold, or those of a regime."""
+        return self._find(self.results.scores(*self._circuit), name)
+
+    def curve(self) -> Any:
+        """The faithfulness curve of the regime's circuit."""
+        return self._find(self.results.curves(*self._circuit), self.regime)
+
+    def alignment(self) -> Alignment:
+        """The W that gives the target's scores: the last one of a chain."""
+        return self._steps()[-1]
+
+    def scores_into_alignment(self) -> NodeScores:
+        """The scores that this W carries over: the source's, through the rest of a chain."""
+        scores = self.source_scores()
+        for step in self._steps()[:-1]:
+            scores = step.transfer(scores)
+        return scores
+
+    def _steps(self) -> tuple[Alignment, ...]:
+        found = self.results.alignment(*self._circuit, regime=self.regime)
+        return found.steps if isinstance(found, AlignmentChain) else (found,)
+
+    def _find(self, values: Mapping[str, Any], name: str) -> Any:
+        for label, value in values.items():
+            if label.split("|")[0] == name:
+                return value
+        raise ConfigError(f"no {name} circuit of {self.task} was measured")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a report.
+
+    Attributes:
+        name: Its anchor is `figure-NAME`.
+        section: The section that shows it.
+        heading: Used where the figure has no title of its own, or one that its slider changes.
+        caption: How to read it.
+        draw: Draws it.
+        per: What there is one of it for; those per pair and method are repeated, folded, for the
+            further pairs and methods of the study.
+    """
+
+    name: str
+    section: str
+    heading: str
+    caption: str
+    draw: Callable[[Subject], go.Figure]
+    per: Literal["study", "pair and method", "circuit"]
+
+
+FIGURES = (
+    Figure(
+        "recovery",
+        "faithfulness",
+        "Recovery of gold CPR",
+        "The share of the gold circuit's CPR that a carried-over circuit reaches.",
+        lambda one: viz.recovery_bars(one.results),
+        "study",
+    ),
+    Figure(
+        "curves",
+        "faithfulness",
+        "Faithfulness by task",
+        "The faithfulness of each circuit at every proportion of nodes kept. CPR is the area under "
+        "the curve.",
+        lambda one: viz.study_curves(one.results, pair=one.pair, method=one.method),
+        "pair and method",
+    ),
+    Figure(
+        "controls",
+        "controls",
+        "Controls by task",
+        "The regime next to every control. A control that scores as high as the regime explains "
+        "the regime's score.",
+        lambda one: viz.controls_by_task(one.results, pair=one.pair, method=one.method),
+        "pair and method",
+    ),
+    Figure(
+        "cross-task",
+        "cross-task",
+        "CPR by training and test task",
+        "W is trained on one task (rows) and tested on another (columns).",
+        lambda one: viz.cross_task_heatmap(one.results, pair=one.pair, method=one.method),
+        "pair and method",
+    ),
+    Figure(
+        "cost",
+        "cost",
+        "CPR and cost",
+        "CPR against the number of passes through the target that the circuit took.",
+        lambda one: viz.cost_frontier(one.results, pair=one.pair, method=one.method),
+        "pair and method",
+    ),
+    Figure(
+        "score-map",
+        "circuit",
+        "Node scores",
+        "Scores by layer and head; the MLP is the last column. For carried-over scores only the "
+        "order matters: their sign has no meaning.",
+        lambda one: viz.score_map(
+            {
+                "source": one.source_scores(),
+                GOLD: one.scores(GOLD),
+                one.regime: one.scores(one.regime),
+            }
+        ),
+        "circuit",
+    ),
+    Figure(
+        "circuit-graph",
+        "circuit",
+        "Source and target circuit at each proportion of nodes kept",
+        "Links are the largest contributions of kept source nodes to kept target nodes.",
+        lambda one: viz.circuit_graph(
+            one.scores_into_alignment(),
+            one.scores(one.regime),
+            one.alignment(),
+            curve=one.curve(),
+        ),
+        "circuit",
+    ),
+    Figure(
+        "ranks",
+        "circuit",
+        "Ranks of predicted and gold scores",
+        "The rank of every target node by its predicted score and by its gold score.",
+        lambda one: viz.rank_scatter(one.scores(one.regime), one.scores(GOLD)),
+        "circuit",
+    ),
+    Figure(
+        "alignment-map",
+        "circuit",
+        "W",
+        "W, with source nodes in rows and target nodes in columns.",
+        lambda one: viz.alignment_map(one.alignment()),
+        "circuit",
+    ),
+    Figure(
+        "transfer-flow",
+        "circuit",
+        "Contributions to the predicted scores",
+        "How much each source node contributes to the predicted scores.",
+        lambda one: viz.transfer_flow(one.alignment(), one.scores_into_alignment()),
+        "circuit",
+    ),
+    Figure(
+        "training",
+        "circuit",
+        "Training of W",
+        "The loss, its KL term and the mean mask at every step.",
+        lambda one: viz.training_history(one.alignment()),
+        "circuit",
+    ),
+)
+"""Every figure of a report, in the order of the page."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a report.
+    """A figure as the page takes it in.
 
     Attributes:
         id: Its anchor.
@@ -37,9 +215,9 @@ class Drawing:
         alt: What it shows, in a sentence.
         caption: How to read it.
         data: Traces, layout, frames and slider steps as JSON that is safe inside `<script>`.
-        min_width: Narrower than this in pixels, it is scrolled.
+        min_width: The page scrolls it where there are fewer pixels.
         height: In pixels.
-        steps: What the slider's steps say; empty without a slider.
+        steps: The text of each step of the slider; empty without a slider.
     """
 
     id: str
@@ -61,22 +239,36 @@ class NotDrawn:
     reason: str
 
 
+def draw_section(section: str, subject: Subject) -> Iterator[Drawing | NotDrawn]:
+    """The figures of a section."""
+    yield from (draw(figure, subject) for figure in FIGURES if figure.section == section)
+
+
+def draw(figure: Figure, subject: Subject, suffix: str = "") -> Drawing | NotDrawn:
+    """A figure of a report, or why it cannot be drawn; `suffix` ends its anchor."""
+    identifier = f"figure-{figure.name}{suffix}"
+    try:
+        return drawing(identifier, figure.draw(subject), figure.heading, figure.caption)
+    except DFAError as error:
+        return NotDrawn(identifier, figure.heading, str(error))
+
+
 def drawing(identifier: str, figure: go.Figure, heading: str, caption: str = "") -> Drawing:
     """A plotly figure as a drawing.
 
     Args:
         identifier: Its anchor.
-        figure: The figure.
+        figure: The figure; it is not changed.
         heading: Used where the figure has no title of its own, or one that its slider changes.
         caption: How to read it.
     """
-    plain: dict[str, Any] = json.loads(figure.to_json() or "{}")
-    layout: dict[str, Any] = plain["layout"]
+    content: dict[str, Any] = json.loads(figure.to_json() or "{}")
+    layout: dict[str, Any] = content["layout"]
     title = _plain_text((layout.pop("title", None) or {}).get("text") or "")
     slider = (layout.pop("sliders", None) or [{"steps": []}])[0]
     steps = [_step(step) for step in slider["steps"]]
-    for trace in plain["data"]:
-        # Figures of a report are small: no need of a graphics card, which a browser may not have.
+    for trace in content["data"]:
+        # Figures of a report are small and need no graphics card, which a browser may not have.
         trace["type"] = str(trace["type"]).removesuffix("gl")
     height = int(layout.get("height") or 450)
     margin = layout.setdefault("margin", {})
@@ -86,9 +278,9 @@ def drawing(identifier: str, figure: go.Figure, heading: str, caption: str = "")
     layout.pop("width", None)
     layout["height"] = height
     data = {
-        "data": plain["data"],
+        "data": content["data"],
         "layout": layout,
-        "frames": plain.get("frames", []),
+        "frames": content.get("frames", []),
         "steps": steps,
         "start": slider.get("active", 0),
     }
@@ -105,145 +297,13 @@ def drawing(identifier: str, figure: go.Figure, heading: str, caption: str = "")
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    """A slider's step; the title that it would set is what it says."""
+    """A slider's step; its text is the title that it would set."""
     args = [dict(part) if isinstance(part, Mapping) else part for part in step.get("args", [])]
     texts = [
         part.pop("title.text") for part in args if isinstance(part, dict) and "title.text" in part
     ]
     text = _plain_text(str(texts[0] if texts else step["label"]))
     return {"text": text, "method": step.get("method", "restyle"), "args": args}
-
-
-class _Maker(NamedTuple):
-    heading: str
-    caption: str
-    make: Callable[[], go.Figure]
-
-
-def of_all(results: StudyResults) -> Iterator[Drawing | NotDrawn]:
-    """The figure that has every pair and method."""
-    heading = "Recovery of gold CPR"
-    caption = "What share of gold's CPR a carried-over circuit reaches."
-    yield from _drawn({"recovery": _Maker(heading, caption, lambda: viz.recovery_bars(results))})
-
-
-def of_study(
-    results: StudyResults, pair: str, method: str, *, suffix: str = ""
-) -> Iterator[Drawing | NotDrawn]:
-    """Figures of what was measured, in the order of a report.
-
-    Args:
-        results: The study.
-        pair: Name of a pair of models.
-        method: Attribution method.
-        suffix: Of their anchors.
-    """
-    makers = {
-        "curves": _Maker(
-            "Faithfulness by task",
-            "Each circuit's faithfulness at every proportion of nodes kept; CPR is the area under "
-            "the curve.",
-            lambda: viz.study_curves(results, pair=pair, method=method),
-        ),
-        "controls": _Maker(
-            "Controls by task",
-            "The regime next to every control. A control that is as high as the regime accounts "
-            "for its score.",
-            lambda: viz.controls_by_task(results, pair=pair, method=method),
-        ),
-        "cross-task": _Maker(
-            "CPR by train and test task",
-            "W trained on one task (rows) and tested on another (columns).",
-            lambda: viz.cross_task_heatmap(results, pair=pair, method=method),
-        ),
-        "cost": _Maker(
-            "CPR and cost",
-            "CPR against the passes through the target that it took to get there.",
-            lambda: viz.cost_frontier(results, pair=pair, method=method),
-        ),
-    }
-    yield from _drawn(makers, suffix)
-
-
-def of_circuit(
-    results: StudyResults, pair: str, method: str, task: str, regime: str
-) -> Iterator[Drawing | NotDrawn]:
-    """Figures of one task's circuit: where it sits in both models, and how W carries it over."""
-    seed = results.config.seeds[0]
-
-    def source() -> NodeScores:
-        return results.source_scores(pair, task, method, seed)
-
-    def alignment() -> Alignment:
-        found = results.alignment(pair, task, method, seed, regime=regime)
-        return found.steps[-1] if isinstance(found, AlignmentChain) else found
-
-    def entering() -> NodeScores:
-        """The scores that the last W of a chain carries over."""
-        found, scores = results.alignment(pair, task, method, seed, regime=regime), source()
-        for step in found.steps[:-1] if isinstance(found, AlignmentChain) else ():
-            scores = step.transfer(scores)
-        return scores
-
-    def of(values: Mapping[str, Any], name: str) -> Any:
-        for label, value in values.items():
-            if label.split("|")[0] == name:
-                return value
-        raise ConfigError(f"no {name} circuit of {task} was measured")
-
-    def scores(name: str) -> NodeScores:
-        return of(results.scores(pair, task, method, seed), name)
-
-    makers = {
-        "score-map": _Maker(
-            f"Scores of {task}",
-            "Scores by layer and head; the MLP is the last column. Of scores that were carried "
-            "over only the order counts: their sign says nothing.",
-            lambda: viz.score_map(
-                {"source": source(), "gold": scores("gold"), regime: scores(regime)}
-            ),
-        ),
-        "circuit-graph": _Maker(
-            "Source and target circuit at each proportion of nodes kept",
-            "Links are the largest contributions of kept source nodes to kept target nodes.",
-            lambda: viz.circuit_graph(
-                entering(),
-                scores(regime),
-                alignment(),
-                curve=of(results.curves(pair, task, method, seed), regime),
-            ),
-        ),
-        "ranks": _Maker(
-            "Ranks of predicted and gold scores",
-            "Rank of every target node by its predicted and by its gold score.",
-            lambda: viz.rank_scatter(scores(regime), scores("gold")),
-        ),
-        "alignment-map": _Maker(
-            "W",
-            "W: source nodes down, target nodes across.",
-            lambda: viz.alignment_map(alignment()),
-        ),
-        "transfer-flow": _Maker(
-            "What the predicted scores are made of",
-            "Which source nodes give the predicted scores.",
-            lambda: viz.transfer_flow(alignment(), entering()),
-        ),
-        "training": _Maker(
-            "Training of W",
-            "Loss, its KL term and the mean mask at every step.",
-            lambda: viz.training_history(alignment()),
-        ),
-    }
-    yield from _drawn(makers)
-
-
-def _drawn(makers: Mapping[str, _Maker], suffix: str = "") -> Iterator[Drawing | NotDrawn]:
-    for name, (heading, caption, make) in makers.items():
-        identifier = f"figure-{name}{suffix}"
-        try:
-            yield drawing(identifier, make(), heading, caption)
-        except DFAError as error:
-            yield NotDrawn(identifier, heading, str(error))
 
 
 def _plain_text(text: str) -> str:

@@ -1,7 +1,7 @@
 """What a study found, in words: the claim, its interval, its controls and its limits.
 
 Every sentence is made from the study's tables. What is said of a difference follows its interval
-over tasks wherever there is one, since that is what bears on a task that was not tried.
+over tasks wherever there is one, because only that one applies to tasks that were not tried.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Any
 import pandas as pd
 
 from dfa_tl import analysis
+from dfa_tl.analysis.select import counted, main_rows
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE, RANDOM
 from dfa_tl.report.contrasts import Contrast, contrasts, rows_of
 from dfa_tl.report.limits import Statement, limits
-from dfa_tl.report.phrases import counted, listed, sentence
+from dfa_tl.report.wording import capitalized, listed
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.results import StudyResults
 
 REGIMES = (Regime.ZERO_SHOT, Regime.NEAR_DISTRIBUTION, Regime.IN_DISTRIBUTION, Regime.ALL)
-"""Whichever a study has first is the one that its report is about."""
+"""A report is about the first of these that its study has."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Headline:
     """The first screen.
 
     Attributes:
-        pair: Name of the pair of models.
+        pair: The pair of models.
         method: Attribution method.
         regime: What the statements are about.
         statements: Claim, interval, controls and limits.
@@ -55,20 +56,27 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
     config = results.config
     pair, method = config.pairs[0], config.methods[0]
     regime = regime_of(config)
-    unbounded = analysis.unbounded_tasks(results, pair.name) if results.evaluations else set()
-    ways = rows_of(tables.get("effect_by_way"), config, pair.name, method)
-    rows = _main_rows(results, pair.name, method) if results.evaluations else pd.DataFrame()
     found = contrasts(tables, config, pair.name, method)
-    measured = rows["regime"].unique().tolist() if len(rows) else []
-    bounded = rows[~rows["test_task"].isin(unbounded)] if len(rows) else rows
-    if regime not in measured or regime not in set(bounded["regime"]):
+    ways = rows_of(tables.get("effect_by_way"), config, pair.name, method)
+    rows: Any = pd.DataFrame(columns=["regime", "test_task"])
+    unbounded: set[str] = set()
+    if results.evaluations:
+        rows = main_rows(results)
+        rows = rows[(rows["pair"] == pair.name) & rows["method"].isin([method, "none"])]
+        unbounded = analysis.unbounded_tasks(results, pair.name)
+    bounded = rows[~rows["test_task"].isin(unbounded)]
+    if regime not in set(bounded["regime"]):
+        measured = rows["regime"].unique().tolist() or ["nothing"]
         why = (
-            f"On {listed(sorted(unbounded))} the clean and the corrupt metric cannot be told apart."
+            f"On {listed(sorted(unbounded))} the clean and the corrupt metric cannot be "
+            "distinguished."
             if unbounded
-            else f"Measured so far: {listed(measured or ['nothing'])}; not {regime}."
+            else f"Measured so far: {listed(measured)}; not {regime}."
         )
         nothing = Statement("Claim", "Nothing can be claimed yet.", why)
         return Headline(pair, method, regime, (nothing, limits(results, found, tables)))
+    # Gold first, then the main controls, from the end of the registry, whose controls know more.
+    main = [name for name in reversed(list(CONTROLS)) if CONTROLS[name].is_main]
     return Headline(
         pair,
         method,
@@ -79,14 +87,8 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
             _controls(found, tables, regime, config, method),
             limits(results, found, tables, ways),
         ),
-        tuple(found[name] for name in _shown_first(found)),
+        tuple(found[name] for name in (GOLD, *main) if name in found),
     )
-
-
-def _shown_first(found: Mapping[str, Contrast]) -> list[str]:
-    """Gold, then the main controls; those of the registry's end, which know more, come first."""
-    main = [name for name in reversed(list(CONTROLS)) if CONTROLS[name].is_main]
-    return [name for name in (GOLD, *main) if name in found]
 
 
 def regime_of(config: StudyConfig) -> Regime:
@@ -95,17 +97,10 @@ def regime_of(config: StudyConfig) -> Regime:
     return possible[0] if possible else Regime(config.regimes[0])
 
 
-def _main_rows(results: StudyResults, pair: str, method: str) -> Any:
-    """Rows of every regime and control under the first alignment settings."""
-    rows: Any = results.headline()
-    rows = rows[(rows["pair"] == pair) & rows["method"].isin([method, "none"])]
-    return rows[rows["variant"].isin(["", results.config.default_variant])]
-
-
 def _claim(
     rows: Any, regime: Regime, pair: PairSpec, unbounded: set[str], config: StudyConfig
 ) -> Statement:
-    # Of the tasks that the regime was measured on; a partial study may have fewer than it plans.
+    # Only tasks that the regime was measured on: a partial study may have fewer than it plans.
     tasks = rows[rows["regime"] == regime]["test_task"].unique()
     by_task = rows[rows["test_task"].isin(tasks)].groupby(["regime", "test_task"])["cpr"].mean()
     means = by_task.groupby("regime").mean()
@@ -115,27 +110,16 @@ def _claim(
     if unbounded:
         others.append(
             f"left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot "
-            "be told apart"
+            "be distinguished"
         )
     return Statement(
         "Claim",
-        f"{_capital(regime)} circuits reach CPR {means[regime]:.2f}{gold}.",
+        f"{capitalized(regime)} circuits reach CPR {means[regime]:.2f}{gold}.",
         f"Mean of {counted(len(tasks), 'task')}, carried over from {pair.source} to "
         f"{pair.target} from {config.methods[0]} scores; W was trained on {regime.trained_on}. "
-        f"{sentence(', '.join(others))} {_measured(config)}",
-    )
-
-
-def _capital(regime: str) -> str:
-    return f"{regime[0].upper()}{regime[1:]}"
-
-
-def _measured(config: StudyConfig) -> str:
-    """How the headline is measured."""
-    settings = config.default_variant
-    return (
-        f"Measured with protocol {config.protocols[0]}, {config.rankings[0]} ranking, the "
-        f"{config.grids[0]} grid and metric {config.metrics[0]}; settings of W: {settings}."
+        f"{capitalized(', '.join(others))}. Measured with protocol {config.protocols[0]}, "
+        f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric {config.metrics[0]}; "
+        f"settings of W: {config.default_variant}.",
     )
 
 
@@ -150,12 +134,13 @@ def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) ->
     saw = "" if regime is Regime.ZERO_SHOT else ", trained on the same tasks"
     so = {
         "above": "lies above zero: the source helps",
-        "below": "lies below zero: the source does harm",
-        "includes zero": "includes zero: that the source helps on further tasks is not shown",
+        "below": "lies below zero: the source harms",
+        "includes zero": "includes zero: the study does not show that the source helps on further "
+        "tasks",
     }[contrast.verdict]
     return Statement(
         "Interval",
-        f"{_capital(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
+        f"{capitalized(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
         f"The {100 * config.level:g}% interval, over {over}, {so}. {_by_task(contrast)}".strip(),
     )
 
@@ -166,11 +151,11 @@ def _by_task(contrast: Contrast) -> str:
         for what, tasks in (
             ("above", contrast.better),
             ("below", contrast.worse),
-            ("not told apart", contrast.unclear),
+            ("no clear difference", contrast.unclear),
         )
         if tasks
     ]
-    return sentence("; ".join(parts)) if parts else ""
+    return f"{capitalized('; '.join(parts))}." if parts else ""
 
 
 def _controls(
@@ -188,19 +173,19 @@ def _controls(
         return Statement("Controls", f"No {FREE_MASK.label} control was measured.", direct)
     so = {
         "above": "The interval lies above zero.",
-        "below": "The interval lies below zero: it does better without a source.",
+        "below": "The interval lies below zero: the control does better without a source.",
         "includes zero": "The interval includes zero.",
     }[free_mask.verdict]
     return Statement(
         "Controls",
-        f"{_capital(regime)} minus {FREE_MASK.label} (no source, trained on the test task): "
+        f"{capitalized(regime)} minus {FREE_MASK.label} (no source, trained on the test task): "
         f"{free_mask.text}.",
         " ".join(part for part in (so, _by_task(free_mask), direct) if part),
     )
 
 
 def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
-    """How many target pairs direct attribution needs, by the method that needs fewest."""
+    """How many target pairs direct attribution needs, with the method that needs fewest."""
     if not rows:
         return ""
     needed: dict[str, int | None] = {}
@@ -209,10 +194,7 @@ def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
         own = None if pd.isna(row["pairs needed"]) else int(row["pairs needed"])
         needed[row["task"]] = min((n for n in (known, own) if n is not None), default=None)
     sizes = sorted({n for n in needed.values() if n is not None})
-    parts = []
-    for n in sizes:
-        tasks = [task for task, own in needed.items() if own == n]
-        parts.append(f"{n} on {listed(tasks)}")
+    parts = [f"{n} on {listed(task for task in needed if needed[task] == n)}" for n in sizes]
     if never := [task for task, own in needed.items() if own is None]:
         parts.append(f"more than were tried on {listed(never)}")
     return f"To match {regime}, direct attribution needs target pairs: {'; '.join(parts)}."

@@ -1,4 +1,4 @@
-"""What limits a study's headline: its size, what was chosen on it, and what another choice says."""
+"""The limits of a study's headline: its size, its settings, and what other choices give."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 import pandas as pd
 
+from dfa_tl.analysis.select import counted
 from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.report.contrasts import Contrast, contrasts
-from dfa_tl.report.phrases import counted, listed, signed
+from dfa_tl.report.wording import listed, signed
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.results import StudyResults
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence of the first screen: a label, what is set in bold, and the rest."""
+    """A part of the first screen: its label, a sentence in bold, and the rest."""
 
     label: str
     lead: str
@@ -36,7 +37,7 @@ def limits(
     Args:
         results: The study.
         found: Regime minus gold and controls, for the first pair, method and settings.
-        tables: As `headline` of `dfa_tl.report.findings` takes them.
+        tables: The tables of `dfa_tl.report.findings.headline`.
         ways: Rows of `effect_by_way` of the first pair and method, the headline's first.
     """
     config = results.config
@@ -44,21 +45,28 @@ def limits(
         f"{counted(len(config.pairs), 'pair')} of models, {counted(len(config.tasks), 'task')}, "
         f"{counted(len(config.seeds), 'seed')}, {counted(config.test_pairs, 'test pair')} per task."
     )
-    parts = (_bearing(found), _chosen_on(config), _others(config, tables), _otherwise(ways))
+    parts = (
+        _scope_of_intervals(found),
+        _how_settings_were_chosen(config),
+        _other_choices(config, tables),
+        _other_ways(ways),
+    )
     return Statement("Limits", scope, " ".join(part for part in parts if part))
 
 
-def _otherwise(rows: Sequence[Mapping[str, Any]]) -> str:
+def _other_ways(rows: Sequence[Mapping[str, Any]]) -> str:
     """Whether the difference from uniform s changes its sign when measured in another way."""
     if len(rows) < 2:
         return ""
     first = rows[0]
-    turned = [row for row in rows[1:] if row["difference"] * first["difference"] < 0]
-    if not turned:
+    reversed_rows = [row for row in rows[1:] if row["difference"] * first["difference"] < 0]
+    if not reversed_rows:
         ways = counted(len(rows) - 1, "other way")
         return f"The difference from uniform s has the same sign in {ways} of measuring."
-    said = "; ".join(f"{signed(row['difference'])} with {_different(row, first)}" for row in turned)
-    return f"The difference from uniform s turns with the way of measuring: {said}."
+    differences = "; ".join(
+        f"{signed(row['difference'])} with {_different(row, first)}" for row in reversed_rows
+    )
+    return f"The sign of the difference from uniform s depends on the measurement: {differences}."
 
 
 def _different(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
@@ -69,36 +77,36 @@ def _different(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
         "grid": "the {} grid",
     }
     return ", ".join(
-        words.format(row[kind]) for kind, words in kinds.items() if row[kind] != first[kind]
+        text.format(row[kind]) for kind, text in kinds.items() if row[kind] != first[kind]
     )
 
 
-def _chosen_on(config: StudyConfig) -> str:
-    """On what the default settings of W were chosen, where that is what they are measured on."""
+def _how_settings_were_chosen(config: StudyConfig) -> str:
+    """How the default settings of W were chosen, if that was on these tasks and models."""
     pair, settings = config.pairs[0], config.variants[config.default_variant]
     is_bundled = {pair.source, pair.target} <= {"toy-small", "toy-large"}
     if not is_bundled or settings != type(settings)():
         return ""
     return (
         "The settings of W were chosen for zero-shot CPR on validation pairs of these tasks and "
-        "models, those of uniform s were not."
+        "models; those of uniform s were not."
     )
 
 
-def _bearing(found: Mapping[str, Contrast]) -> str:
+def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
     if not found:
         return "There are no intervals yet."
     first = next(iter(found.values()))
     if first.tasks_low is None:
-        return "With one task nothing is known of others, and nothing of other models."
+        return "One task says nothing about other tasks or other models."
     return (
-        f"An interval over tasks rests on {counted(first.n_tasks, 'number')} and bears on "
-        "tasks like these, not on other models."
+        f"An interval over tasks rests on {counted(first.n_tasks, 'number')} and applies to "
+        "tasks like these, not to other models."
     )
 
 
-def _others(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Whether the other pairs, methods and settings of the study say the same of uniform s."""
+def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
+    """Whether the study's other pairs, methods and settings give the same verdict on uniform s."""
     pairs = [pair.name for pair in config.pairs]
     varied = {"pair": pairs, "method": config.methods, "settings": tuple(config.variants)}
     verdicts = []

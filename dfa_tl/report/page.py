@@ -9,35 +9,39 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dfa_tl.analysis import TABLES, Table, source_effect
+from dfa_tl.analysis.render import Cell
+from dfa_tl.analysis.select import counted
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.registry import FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.models.attention import AttentionPatterns
 from dfa_tl.report.contrasts import Contrast
+from dfa_tl.report.figures import Subject
 from dfa_tl.report.findings import Headline, headline, regime_of
-from dfa_tl.report.more_figures import with_further
-from dfa_tl.report.phrases import arrow, counted
+from dfa_tl.report.further_figures import with_further_figures
 from dfa_tl.report.sections import Section, sections
+from dfa_tl.report.wording import arrow, typeset
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
 
 TEMPLATES = Path(__file__).parent / "templates"
-OF_A_REGIME = ("overall", "effect_by_way", "break_even")
-"""Tables about one regime."""
-LISTED = 20  # missing jobs that are named
+TABLES_OF_A_REGIME = ("overall", "effect_by_way", "break_even")
+LISTED_JOBS = 20  # missing jobs that are named
 MOST_BYTES = 8_000_000  # figures of further pairs and methods stop before it
+
+Notice = tuple[str, list[str]]
+"""What is missing or failed: a sentence, and the list that unfolds below it."""
 
 
 @checked_arguments
@@ -58,20 +62,20 @@ def write_report(
 
 
 def _page(results: StudyResults, attention: Mapping[str, AttentionPatterns]) -> str:
-    tables, titles, left_out = _tables(results)
-    head = headline(results, tables)
-    shown = list(sections(results, head, tables, titles, attention))
-    notices = [*_notices(results), *left_out]
-    plain = _rendered(results, head, notices, shown)
-    whole = with_further(shown, results, head, size=len(plain.encode()), most=MOST_BYTES)
+    tables, failed = _tables(results)
+    head = headline(results, {name: table.frame for name, table in tables.items()})
+    subject = Subject(results, head.pair.name, head.method, results.config.tasks[0], head.regime)
+    shown = list(sections(subject, tables, attention))
+    notices = _notices(results)
+    if failed:
+        notices.append(("Some tables could not be made.", failed))
+    size = len(_rendered(results, head, notices, shown).encode())
+    whole = with_further_figures(shown, subject, size=size, limit=MOST_BYTES)
     return _rendered(results, head, notices, whole)
 
 
 def _rendered(
-    results: StudyResults,
-    head: Headline,
-    notices: list[tuple[str, list[str]]],
-    shown: list[Section],
+    results: StudyResults, head: Headline, notices: list[Notice], shown: list[Section]
 ) -> str:
     scripts = _scripts(shown)
     environment = Environment(
@@ -81,7 +85,7 @@ def _rendered(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["arrow"] = arrow
+    environment.filters |= {"arrow": arrow, "typeset": typeset, "rows": _rows}
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         head=head,
@@ -93,24 +97,25 @@ def _rendered(
         style=Markup(style + (view_style() if any(one.views for one in shown) else "")),
         scripts=[Markup(script) for script in scripts],
         versions=results.versions,
-        place=_scale(head.contrasts),
+        position=_scale(head.contrasts),
         Markup=Markup,
     )
 
 
-def _tables(
-    results: StudyResults,
-) -> tuple[dict[str, pd.DataFrame], dict[str, str], list[tuple[str, list[str]]]]:
-    """Tables with rows, their titles, and what could not be made of a partial study."""
-    frames: dict[str, pd.DataFrame] = {}
-    titles: dict[str, str] = {}
+def _rows(columns: Iterable[Sequence[Cell]]) -> Iterator[tuple[Cell, ...]]:
+    return zip(*columns, strict=True)
+
+
+def _tables(results: StudyResults) -> tuple[dict[str, Table], list[str]]:
+    """Tables with rows, and why others cannot be made of a partial study."""
+    tables: dict[str, Table] = {}
     failed: list[str] = []
     regime = regime_of(results.config)
     if not results.evaluations:
-        return frames, titles, []
+        return tables, failed
     makers: dict[str, Callable[[StudyResults], Table]] = {
         **TABLES,
-        **{name: partial(TABLES[name], regime=regime) for name in OF_A_REGIME},
+        **{name: partial(TABLES[name], regime=regime) for name in TABLES_OF_A_REGIME},
         **{
             f"effect:{one.name}": partial(source_effect, against=one.name, regime=regime)
             for one in (NO_SOURCE, FREE_MASK)
@@ -125,22 +130,22 @@ def _tables(
             failed.append(f"{name}: {error}")
             continue
         if len(table.frame):
-            frames[name], titles[name] = table.frame, table.title
-    return frames, titles, [("Some tables could not be made.", failed)] if failed else []
+            tables[name] = table
+    return tables, failed
 
 
 def _scale(contrasts: Sequence[Contrast]) -> Callable[[float], str]:
-    """From a difference to its place between 0 and 100, zero and every interval in sight."""
+    """From a difference to its position from 0 to 100, with zero and every interval in view."""
     ends = [0.0, *(limit for one in contrasts for limit in (*one.limits, one.difference))]
     finite = [end for end in ends if isfinite(end)]
     low, high = min(finite), max(finite)
     edge = 0.05 * (high - low) or 1.0
 
-    def place(value: float) -> str:
+    def position(value: float) -> str:
         inside = min(max(value, low - edge), high + edge)
         return f"{100 * (inside - low + edge) / (high - low + 2 * edge):.2f}"
 
-    return place
+    return position
 
 
 def _byline(results: StudyResults) -> str:
@@ -155,30 +160,24 @@ def _byline(results: StudyResults) -> str:
     )
 
 
-def _notices(results: StudyResults) -> list[tuple[str, list[str]]]:
-    """What is missing and what failed: a sentence, and a list."""
+def _notices(results: StudyResults) -> list[Notice]:
+    """Which jobs are missing and which failed."""
     notices = []
     if missing := results.missing:
         n_jobs = len({job.key for group in results.groups for job in group.jobs})
-        named = [str(job) for job in missing[:LISTED]]
-        more = [f"and {len(missing) - LISTED} more"] if len(missing) > LISTED else []
+        named = [str(job) for job in missing[:LISTED_JOBS]]
+        if len(missing) > LISTED_JOBS:
+            named.append(f"and {len(missing) - LISTED_JOBS} more")
         notices.append(
             (
                 f"This study is not complete: {len(missing)} of {n_jobs} jobs have no result. "
-                "Numbers are of what is there and may change.",
-                named + more,
+                "The numbers are of the finished jobs and may change.",
+                named,
             )
         )
-    if results.failures:
-        notices.append(
-            (
-                f"{counted(len(results.failures), 'job')} failed.",
-                [
-                    f"{failure.job} of {failure.group}: {_last_line(failure.traceback)}"
-                    for failure in results.failures
-                ],
-            )
-        )
+    if failures := results.failures:
+        named = [f"{one.job} of {one.group}: {_last_line(one.traceback)}" for one in failures]
+        notices.append((f"{counted(len(failures), 'job')} failed.", named))
     return notices
 
 

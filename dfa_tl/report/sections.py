@@ -1,53 +1,54 @@
-"""The sections of a report: what stands in each, in the order of a paper."""
+"""The sections of a report and what they contain, in the order of a paper."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from dfa_tl.analysis import Table
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
 from dfa_tl.evaluation.intervals import seed_spread
 from dfa_tl.models.attention import AttentionPatterns
-from dfa_tl.report.figures import Drawing, NotDrawn, of_all, of_circuit, of_study
-from dfa_tl.report.findings import REGIMES, Headline
-from dfa_tl.report.html_table import Grid, constant, facts, grid
-from dfa_tl.report.phrases import arrow
+from dfa_tl.report.figures import Drawing, NotDrawn, Subject, draw_section
+from dfa_tl.report.findings import REGIMES
+from dfa_tl.report.wording import arrow
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.results import StudyResults
 from dfa_tl.tasks.registry import load_task
 from dfa_tl.viz.attention import AttentionView, attention_view, token_view
 
-EXAMPLE = ("clean prompt", "answer", "corrupt prompt", "wrong answer")
-SAID_ONCE = ("pair", "method", "direct method")
 AVERAGE_NOTE = (
-    "sd is the standard deviation over seeds of the average. The interval is Student's t over the "
-    "tasks and bears on a further task; two rows share their tasks, so compare them by the "
-    "intervals of their difference, not by whether these overlap."
+    "sd is the standard deviation of the average over seeds. The interval is Student's t over the "
+    "tasks and applies to further tasks. Two rows share their tasks, so compare them by the "
+    "interval of their difference, not by whether their intervals overlap."
 )
 NOTES: Mapping[str, str] = {
     "leaderboard": f"Mean over seeds; {AVERAGE_NOTE}",
     "ablations": f"Mean over seeds and draws; {AVERAGE_NOTE} Target-only has seen the test task; "
     "the other trained controls have not.",
-    "overall": "Over pairs: tasks as they are, test pairs resampled. Over tasks: Student's t over "
-    "the tasks' differences, which is what bears on a further task. Better: tasks above zero.",
-    "scaling": "Recovery is CPR over gold CPR, above floor both less random W's. Where gold is "
-    "close to random W the second is unstable, and left out where it has no meaning.",
-    "break_even": "CPR of gold circuits attributed on so many target pairs, and the fewest that "
-    "reach the regime's CPR; none (–) where no number tried does.",
+    "overall": "The interval over pairs keeps the tasks and resamples their test pairs. The "
+    "interval over tasks is Student's t over the tasks' differences, and applies to further tasks. "
+    "Better: how many tasks have a difference above zero.",
+    "scaling": "Recovery is CPR divided by gold CPR; above the floor, the CPR of random W is "
+    "subtracted from both first. Where gold is close to random W the second is unstable, and where "
+    "it has no meaning it is left out.",
+    "break_even": "CPR of gold circuits attributed on so many target pairs, and the smallest "
+    "number that reaches the regime's CPR (- where no number tried does).",
     "sensitivity": "Mean CPR over tasks; a column is protocol, ranking, metric and grid.",
-    "structure": "Correlation and overlap of the scores with gold's, and correlation of the mean "
-    "score by depth with the source's; mean over tasks and seeds.",
+    "structure": "Correlation and overlap of the scores with the gold scores, and correlation of "
+    "the mean score by depth with the source's; mean over tasks and seeds.",
 }
 EFFECT_NOTE = (
-    "Test pairs resampled; p by permutation, adjusted by Holm. Sd over seeds says how far the "
-    "difference moves when pairs, W and controls are drawn anew."
+    "Test pairs are resampled. P-values are from a permutation test and adjusted by Holm; <= means "
+    "that no permutation was as extreme. Sd over seeds says how far the difference moves when "
+    "pairs, W and controls are drawn again."
 )
 TERMS: Mapping[str, str] = {
     "node": "one attention head (a3.h1: layer 3, head 1) or one MLP block (m3)",
@@ -56,12 +57,21 @@ TERMS: Mapping[str, str] = {
     "faithfulness f": "(m(circuit) − m(corrupt)) / (m(clean) − m(corrupt)), for a metric m "
     "averaged over pairs: 1 is the whole model, 0 the corrupt run",
     "CPR": "the area under f against the kept proportion of nodes k; higher is better",
+    "CMD": "the area under |1 − f| against the kept proportion of nodes k; lower is better",
     "floor": "the CPR of a circuit that recovers nothing before all nodes are kept",
     "W": "the map from source to target scores that Differentiable Faithfulness Alignment (DFA, "
     "arXiv 2604.24302) learns: predicted target scores = s W",
     **{regime.value: f"W trained on {regime.trained_on}" for regime in REGIMES},
     GOLD: "circuits attributed on the target itself",
 }
+
+
+class ReportTable(NamedTuple):
+    """A table of a report: its anchor, the table, and how to read it."""
+
+    id: str
+    table: Table
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,8 @@ class Section:
     Attributes:
         id: Its anchor.
         title: Its heading.
-        text: What it says before its figures.
-        drawings, grids, views: Its figures, tables and attention views.
+        text: A paragraph before its figures.
+        drawings, tables, views: Its figures, tables and attention views.
         further: Figures of further pairs and methods, each folded below its title.
         terms: Names and their meanings.
         code: Listings by heading.
@@ -83,39 +93,34 @@ class Section:
     text: str = ""
     drawings: tuple[Drawing | NotDrawn, ...] = ()
     further: tuple[Drawing | NotDrawn, ...] = ()
-    grids: tuple[Grid, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
     views: tuple[AttentionView, ...] = ()
     terms: tuple[tuple[str, str], ...] = ()
     code: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing but its text."""
-        return not (self.drawings or self.grids or self.views or self.terms or self.code)
+        """Whether it has nothing but its text."""
+        return not (self.drawings or self.tables or self.views or self.terms or self.code)
 
 
 def sections(
-    results: StudyResults,
-    head: Headline,
-    tables: Mapping[str, pd.DataFrame],
-    titles: Mapping[str, str],
-    attention: Mapping[str, AttentionPatterns],
+    subject: Subject, tables: Mapping[str, Table], attention: Mapping[str, AttentionPatterns]
 ) -> Iterator[Section]:
     """All sections that have something to show.
 
     Args:
-        results: The study.
-        head: What the figures are about: a pair, a method and a regime.
+        subject: What the figures are about.
         tables: Tables by name, those of `headline`.
-        titles: Their titles.
         attention: Patterns by title.
     """
+    results = subject.results
     shown = [
-        *(_measured(results, head, tables, titles) if results.evaluations else ()),
+        *(_measured(subject, tables) if results.evaluations else ()),
         Section(
             "attention",
             "Attention",
-            "What the heads of the circuits look at, on a clean prompt and its corrupt twin.",
+            "What the heads of the circuits attend to, on a clean prompt and its corrupt one.",
             views=tuple(
                 view
                 for title, patterns in attention.items()
@@ -125,79 +130,93 @@ def sections(
                 )
             ),
         ),
-        _run(results),
-        Section("terms", "Terms", terms=(*TERMS.items(), *_controls(results))),
-        _reproduce(results),
+        _settings(results),
+        Section(
+            "terms",
+            "Terms",
+            terms=(
+                *TERMS.items(),
+                *((name, CONTROLS[name].description) for name in results.config.controls),
+            ),
+        ),
+        _reproduce(results.config),
     ]
     yield from (section for section in shown if not section.is_empty)
 
 
-def _measured(
-    results: StudyResults,
-    head: Headline,
-    tables: Mapping[str, pd.DataFrame],
-    titles: Mapping[str, str],
-) -> Iterator[Section]:
-    pair, method, task = head.pair.name, head.method, results.config.tasks[0]
-    whole = [*of_all(results), *of_study(results, pair, method)]
+def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section]:
+    config, pair, method = subject.results.config, arrow(subject.pair), subject.method
 
-    def drawings(*names: str) -> tuple[Drawing | NotDrawn, ...]:
-        wanted = {f"figure-{name}" for name in names}
-        return tuple(one for one in whole if one.id in wanted)
-
-    def grids(*names: str) -> tuple[Grid, ...]:
-        return tuple(
-            _grid(name, with_intervals(tables[name], results.config), titles[name])
-            for name in names
-            if name in tables
+    def section(name: str, title: str, text: str, *shown: str) -> Section:
+        return Section(
+            name,
+            title,
+            text,
+            tuple(draw_section(name, subject)),
+            tables=tuple(_table(one, tables[one], config) for one in shown if one in tables),
         )
 
-    yield Section(
+    yield section(
         "faithfulness",
         "Faithfulness",
-        f"Figures are of {arrow(pair)} under {method}.",
-        drawings("curves", "recovery"),
-        grids=grids("leaderboard", "scaling"),
+        f"Figures are of {pair} under {method}.",
+        "leaderboard",
+        "scaling",
     )
-    yield Section(
+    yield section(
         "controls",
         "Controls",
-        "What is left of the score when the source, the order of its nodes, or the training is "
-        "taken away; and what supervision on the target gives.",
-        drawings("controls"),
-        grids=grids("overall", f"effect:{NO_SOURCE.name}", f"effect:{FREE_MASK.name}", "ablations"),
+        "What remains of the score when the source, the order of its nodes, or the training is "
+        "taken away, and what supervision on the target gives.",
+        "overall",
+        f"effect:{NO_SOURCE.name}",
+        f"effect:{FREE_MASK.name}",
+        "ablations",
     )
-    yield Section(
-        Regime.CROSS_TASK.value,
-        "From task to task",
-        "",
-        drawings(Regime.CROSS_TASK.value),
-        grids=grids("cross_task"),
-    )
-    yield Section(
+    yield section(Regime.CROSS_TASK.value, "From task to task", "", "cross_task")
+    yield section(
         "cost",
-        "What it costs",
+        "Cost",
         "A transfer is worth its training where direct attribution on the target would need more "
         "pairs, or more passes, to do as well.",
-        drawings("cost"),
-        grids=grids("break_even"),
+        "break_even",
     )
-    yield Section(
+    yield section(
         "circuit",
-        f"One circuit: {task}",
-        f"The {head.regime} circuit of {task}, {arrow(pair)}, {method}, seed "
-        f"{results.config.seeds[0]}.",
-        tuple(of_circuit(results, pair, method, task, head.regime)),
+        f"One circuit: {subject.task}",
+        f"The {subject.regime} circuit of {subject.task}, {pair}, {method}, seed "
+        f"{config.seeds[0]}.",
     )
-    yield Section(
+    yield section(
         "robustness",
-        "Ways of measuring, and structure",
-        grids=grids("effect_by_way", "sensitivity", "structure"),
+        "Robustness to the way of measuring, and structure",
+        "",
+        "effect_by_way",
+        "sensitivity",
+        "structure",
     )
 
 
-def with_intervals(frame: pd.DataFrame, config: StudyConfig) -> pd.DataFrame:
-    """A table with columns of tasks and their average, and the average's t interval over tasks."""
+def _table(name: str, table: Table, config: StudyConfig) -> ReportTable:
+    """A table of the study without empty columns, and without those that its note can name."""
+    frame = with_average_intervals(table.frame, config)
+    same = [
+        column
+        for column in ("pair", "method", "direct method")
+        if column in frame and frame[column].nunique(dropna=False) == 1
+    ]
+    note = EFFECT_NOTE if name.startswith("effect:") else NOTES.get(name, "")
+    note += "".join(f" {one.capitalize()}: {arrow(str(frame[one].iloc[0]))}." for one in same)
+    shown = Table(_without_empty(frame.drop(columns=same)), table.title, table.upper_bounds)
+    return ReportTable(f"table-{name.replace(':', '-').replace('_', '-')}", shown, note.strip())
+
+
+def _without_empty(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[[name for name in frame if not frame[name].isna().all()]]
+
+
+def with_average_intervals(frame: pd.DataFrame, config: StudyConfig) -> pd.DataFrame:
+    """A table by task, with the t interval over tasks of its `average`."""
     if "average" not in frame:
         return frame
     limits: list[tuple[float | None, float | None]] = []
@@ -205,28 +224,16 @@ def with_intervals(frame: pd.DataFrame, config: StudyConfig) -> pd.DataFrame:
         values = row[np.isfinite(row)]
         found = seed_spread(values, level=config.level).interval if len(values) else None
         limits.append((found.low, found.high) if found else (None, None))
-    place = frame.columns.get_loc("average")
-    after: Any = place + 1 if isinstance(place, int) else len(frame.columns)
+    after = list(frame).index("average") + 1
     wider = frame.copy()
     wider.insert(after, "average low", [low for low, _ in limits])
     wider.insert(after + 1, "average high", [high for _, high in limits])
     return wider
 
 
-def _grid(name: str, frame: pd.DataFrame, title: str) -> Grid:
-    once = constant(frame, SAID_ONCE)
-    said = "".join(
-        f" {column.capitalize()}: {arrow(str(frame[column].iloc[0]))}." for column in once
-    )
-    note = EFFECT_NOTE if name.startswith("effect:") else NOTES.get(name, "")
-    identifier = f"table-{name.replace(':', '-').replace('_', '-')}"
-    return grid(identifier, frame, title, note=f"{note}{said}".strip(), leave_out=once)
-
-
-def _run(results: StudyResults) -> Section:
+def _settings(results: StudyResults) -> Section:
     """What was run: tasks, settings, models and versions."""
     config = results.config
-    examples = [_example(task, config) for task in config.tasks]
     settings = {
         name: value
         for name, value in config.to_dict().items()
@@ -235,55 +242,60 @@ def _run(results: StudyResults) -> Section:
     variants = pd.DataFrame(
         [{"settings": name} | asdict(value) for name, value in config.variants.items()]
     ).astype(object)
-    return Section(
-        "study",
-        "What was run",
-        "",
-        grids=(
-            grid("table-tasks", pd.DataFrame(examples), "Tasks, with a test pair of each"),
-            facts("table-models", "Models", results.model_hashes),
-            *_data(results),
-            facts("table-settings", "Settings of the study", settings),
-            grid("table-alignments", variants, "Settings of the alignments"),
-            facts("table-versions", "Versions", results.versions),
-        ),
-    )
-
-
-def _example(task: str, config: StudyConfig) -> dict[str, str]:
-    try:
-        pair = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
-    except DFAError:  # a study may be read where its data are not
-        return {"task": task} | dict.fromkeys(EXAMPLE, "not at hand")
-    texts = (pair.clean, str(pair.answer).strip(), pair.corrupt, str(pair.wrong_answer).strip())
-    return {"task": task} | dict(zip(EXAMPLE, texts, strict=True))
-
-
-def _data(results: StudyResults) -> tuple[Grid, ...]:
-    hashes = {
+    examples = pd.DataFrame([_example(task, config) for task in config.tasks])
+    external_data = {
         f"{task}, {split}": f"sha256 {value}"
         for task, by_split in results.data_hashes.items()
         for split, value in by_split.items()
     }
-    return (facts("table-data", "Data from outside", hashes),) if hashes else ()
+    shown = {
+        "tasks": Table(examples, "Tasks, with a test pair of each"),
+        "models": _facts("Models", results.model_hashes),
+        **({"data": _facts("External data", external_data)} if external_data else {}),
+        "settings": _facts("Settings of the study", settings),
+        "alignments": Table(_without_empty(variants), "Settings of the alignments"),
+        "versions": _facts("Versions", results.versions),
+    }
+    tables = tuple(ReportTable(f"table-{name}", table) for name, table in shown.items())
+    return Section("study", "What was run", tables=tables)
 
 
-def _controls(results: StudyResults) -> list[tuple[str, str]]:
-    return [(name, CONTROLS[name].description) for name in results.config.controls]
+def _facts(title: str, values: Mapping[str, Any]) -> Table:
+    """Names and values as a table of two columns."""
+    texts = [_value_text(value) for value in values.values()]
+    return Table(pd.DataFrame({"name": list(values), "value": texts}), title)
 
 
-def _reproduce(results: StudyResults) -> Section:
-    settings: Any = results.config.to_dict()
+def _value_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value_text, value)) or "none"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_value_text(one)}" for name, one in value.items()) or "none"
+    return "default" if value is None else str(value)
+
+
+def _example(task: str, config: StudyConfig) -> dict[str, str]:
+    columns = ("clean prompt", "answer", "corrupt prompt", "wrong answer")
+    try:
+        pair = load_task(task, split=config.test_split, n=1, seed=config.test_seed).pairs[0]
+    except DFAError:  # the study may be read on a machine without its data
+        return {"task": task} | dict.fromkeys(columns, "not available")
+    texts = (pair.clean, str(pair.answer).strip(), pair.corrupt, str(pair.wrong_answer).strip())
+    return {"task": task} | dict(zip(columns, texts, strict=True))
+
+
+def _reproduce(config: StudyConfig) -> Section:
+    settings = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
     return Section(
         "reproduce",
         "How to reproduce",
-        "The same settings, models and versions give the same numbers; a study that was stopped "
-        "goes on where it was.",
+        "The same settings, models and versions give the same numbers. A study that was stopped "
+        "continues where it was.",
         code=(
             (
                 "Commands",
                 "dfa-tl study study.yaml --out study\ndfa-tl tables study\ndfa-tl report study",
             ),
-            ("study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)),
+            ("study.yaml", settings),
         ),
     )

@@ -1,7 +1,7 @@
-"""Maps of W: by blocks of layers, and all of it as an image.
+"""Maps of W: one of blocks of layers, and one of all entries.
 
 A block is one source layer's heads (or MLP) by one target layer's heads (or MLP); its value is the
-mean absolute entry. With source scores the entries are contributions s'_i W_ij, else W_ij.
+mean absolute entry. With source scores the entries are contributions s'_i W_ij, otherwise W_ij.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.matrix_image import data_uri
-from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, SEQUENTIAL, finished, quiet
+from dfa_tl.viz.theme import DIVERGING, SEQUENTIAL, color_bar, finished, quiet
 from dfa_tl.viz.transfer_flow import contributions
 
+BAR_SIZE = {"x": 1.01, "len": 0.42}
 KINDS: tuple[str, ...] = ("heads", "MLP")
-FULL_COLOR = 0.99  # quantile of the absolute entries that has full colour in the image
+FULL_COLOR = 0.99  # quantile of the absolute entries from which on colours are full
+LEVELS = 127  # colours on each side of zero: one byte per entry, where numbers would take eight
 
 
 class _Block(NamedTuple):
-    """What is said of one block."""
+    """One block: its mean absolute entry, and its hover text."""
 
     mean_size: float
-    mean: float
     text: str
 
 
 @checked_arguments
 def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = None) -> go.Figure:
-    """W by blocks of layers (heads and MLPs apart), and the whole of W as an image.
+    """W by blocks of layers, separately for heads and MLPs, and all entries of W.
 
     Source layers go upwards, target layers to the right. The blocks show the mean absolute entry,
-    each panel on a scale of its own; the image shows every entry with its sign, blue above zero and
-    orange below, and hovering over it tells of the block. The image has one byte per entry: with a
-    W of 528 by 1,056 nodes the whole figure is some 1.1 MB.
+    each panel on its own scale. The last panel shows every entry with its sign, blue above zero and
+    orange below; its hover text describes the block. With a W of 528 by 1,056 nodes the figure
+    takes about 1 MB.
 
     Args:
         alignment: One W.
-        source_scores: Scores of the source's nodes; given, entries are the contributions s'_i W_ij
-            that they make to the predicted scores.
+        source_scores: Scores of the source's nodes. With them, the entries are the contributions
+            s'_i W_ij to the predicted scores.
 
     Raises:
         ConfigError: a chain of alignments.
         ScoresError: the scores are not of the source model's nodes.
     """
-    weighed = source_scores is not None
-    matrix = contributions(alignment, source_scores) if weighed else alignment.W
+    weighted = source_scores is not None
+    matrix = contributions(alignment, source_scores) if weighted else alignment.W
     entries = matrix.double().numpy()
     source, target = alignment.source, alignment.target
-    symbol = "s'<sub>i</sub>W<sub>ij</sub>" if weighed else "W<sub>ij</sub>"
+    symbol = "s'<sub>i</sub>W<sub>ij</sub>" if weighted else "W<sub>ij</sub>"
     blocks = {
         (kind, other): _blocks(entries, source, target, kind, other)
         for kind in KINDS
@@ -78,8 +78,8 @@ def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = No
         vertical_spacing=0.16,
         subplot_titles=[*headings[:2], f"all {entries.size:,} entries", *headings[2:]],
     )
-    for place, (kinds, table) in enumerate(blocks.items()):
-        where: Any = {"row": place // 2 + 1, "col": place % 2 + 1}
+    for index, (kinds, table) in enumerate(blocks.items()):
+        where: Any = {"row": index // 2 + 1, "col": index % 2 + 1}
         figure.add_trace(
             go.Heatmap(
                 z=[[block.mean_size for block in row] for row in table],
@@ -87,43 +87,28 @@ def alignment_map(alignment: Alignment, *, source_scores: NodeScores | None = No
                 name=f"{kinds[0]} to {kinds[1]}",
                 hovertemplate="%{text}<extra></extra>",
                 zmin=0,
-                zmax=largest[place],
+                zmax=largest[index],
                 colorscale=SEQUENTIAL,
-                showscale=place == 0,
-                colorbar={
-                    **COLOR_BAR,
-                    "title": {"text": f"mean |{symbol}|<br>of a block", "font": {"size": 12}},
-                    "tickvals": [0, largest[0]],
-                    "ticktext": ["0", "full"],
-                    "x": 1.01,
-                    "len": 0.42,
-                    "y": 0.78,
-                },
+                showscale=index == 0,
+                colorbar=color_bar(
+                    f"mean |{symbol}|<br>of a block",
+                    tickvals=[0, largest[0]],
+                    ticktext=["0", "full"],
+                    **BAR_SIZE,
+                    y=0.78,
+                ),
             ),
             **where,
         )
-        figure.update_xaxes(title="target layer" if place > 1 else None, **where)
-        figure.update_yaxes(title="source layer" if place % 2 == 0 else None, **where)
+        figure.update_xaxes(title="target layer" if index > 1 else None, **where)
+        figure.update_yaxes(title="source layer" if index % 2 == 0 else None, **where)
         figure.update_xaxes(tickformat="d", showgrid=False, ticks="", **where)
         figure.update_yaxes(tickformat="d", showgrid=False, ticks="", **where)
     full = float(np.quantile(abs(entries), FULL_COLOR)) or float(abs(entries).max()) or 1.0
-    _draw_all(figure, entries, full, blocks, alignment)
+    _draw_entries(figure, entries, full, symbol)
+    _draw_hover_texts(figure, blocks, source, target)
     figure.update_annotations(font={"size": 13})
-    figure.update_layout(
-        coloraxis={
-            "colorscale": DIVERGING,
-            "cmin": -full,
-            "cmax": full,
-            "colorbar": {
-                **COLOR_BAR,
-                "title": {"text": f"{symbol}<br>of the image"},
-                "x": 1.01,
-                "len": 0.42,
-                "y": 0.22,
-            },
-        },
-    )
-    what = "contributions of the source scores" if weighed else "W"
+    what = "contributions of the source scores" if weighted else "W"
     return finished(
         figure,
         alt=_alt(blocks, source, target, what),
@@ -159,17 +144,17 @@ def _blocks(
             receiver = target[other * (target.n_heads + 1) + int(j) + (columns.start or 0)]
             mean_size, mean = float(abs(part).mean()), float(part.mean())
             text = (
-                f"source layer {layer} {from_kind} to target layer {other} {to_kind}:<br>mean size "
-                f"{mean_size:.3g}, mean {mean:+.3g},<br>strongest {sender} to {receiver} "
-                f"{part[i, j]:+.3g}"
+                f"source layer {layer} {from_kind} to target layer {other} {to_kind}:<br>mean "
+                f"absolute entry {mean_size:.3g}, mean {mean:+.3g},<br>strongest {sender} to "
+                f"{receiver} {part[i, j]:+.3g}"
             )
-            line.append(_Block(mean_size, mean, text))
+            line.append(_Block(mean_size, text))
         table.append(line)
     return table
 
 
 def _edges(nodes: NodeSet) -> list[float]:
-    """Where blocks begin and end on an axis of nodes: heads, MLP, heads, .."""
+    """The borders of blocks on an axis of nodes: heads, MLP, heads, .."""
     starts = [layer * (nodes.n_heads + 1) for layer in range(nodes.n_layers)]
     return [
         *(edge - 0.5 for start in starts for edge in (start, start + nodes.n_heads)),
@@ -177,25 +162,38 @@ def _edges(nodes: NodeSet) -> list[float]:
     ]
 
 
-def _draw_all(
-    figure: go.Figure,
-    entries: Float[np.ndarray, "source target"],
-    full: float,
-    blocks: dict[tuple[str, str], list[list[_Block]]],
-    alignment: Alignment,
+def _draw_entries(
+    figure: go.Figure, entries: Float[np.ndarray, "source target"], full: float, symbol: str
 ) -> None:
-    source, target = alignment.source, alignment.target
-    where: Any = {"row": 1, "col": 3}
-    figure.add_layout_image(
-        source=data_uri(entries, full),
-        x=-0.5,
-        y=len(source) - 0.5,
-        sizex=len(target),
-        sizey=len(source),
-        sizing="stretch",
-        layer="below",
-        **where,
+    figure.add_trace(
+        go.Heatmap(
+            z=np.rint(np.clip(entries / full, -1, 1) * LEVELS).astype(np.int8),
+            name="all entries",
+            zmin=-LEVELS,
+            zmax=LEVELS,
+            colorscale=DIVERGING,
+            hoverinfo="skip",
+            colorbar=color_bar(
+                f"{symbol}<br>of all entries",
+                tickvals=[-LEVELS, 0, LEVELS],
+                ticktext=[f"−{full:.2g}", "0", f"{full:.2g}"],
+                **BAR_SIZE,
+                y=0.22,
+            ),
+        ),
+        row=1,
+        col=3,
     )
+
+
+def _draw_hover_texts(
+    figure: go.Figure,
+    blocks: dict[tuple[str, str], list[list[_Block]]],
+    source: NodeSet,
+    target: NodeSet,
+) -> None:
+    """An invisible map of the blocks over all entries, and the axes of both."""
+    where: Any = {"row": 1, "col": 3}
     figure.add_trace(
         go.Heatmap(
             x=_edges(target),
@@ -210,17 +208,12 @@ def _draw_all(
                 for layer in range(source.n_layers)
                 for kind in KINDS
             ],
-            name="blocks of the image",
+            name="blocks of all entries",
             opacity=0,
             showscale=False,
             hovertemplate="%{text}<extra></extra>",
         ),
         **where,
-    )
-    # Shows nothing: it carries the image's colour bar.
-    marker = {"color": [0], "coloraxis": "coloraxis", "size": 0.1}
-    figure.add_trace(
-        go.Scatter(x=[None], y=[None], mode="markers", marker=marker, showlegend=False), **where
     )
     for axis, nodes in ((figure.update_xaxes, target), (figure.update_yaxes, source)):
         step = 1 + nodes.n_layers // 12
@@ -242,10 +235,10 @@ def _alt(
 ) -> str:
     parts = []
     for (kind, other), table in blocks.items():
-        places = product(range(source.n_layers), range(target.n_layers))
-        i, j = max(places, key=lambda place: table[place[0]][place[1]].mean_size)
-        parts.append(f"{kind} to {other} source layer {i} to target layer {j}")
+        layers = product(range(source.n_layers), range(target.n_layers))
+        _, i, j = max((table[i][j].mean_size, -i, -j) for i, j in layers)
+        parts.append(f"{kind} to {other} source layer {-i} to target layer {-j}")
     return (
-        f"Mean size of {what} by blocks of layers, {source.n_layers} source layers against "
-        f"{target.n_layers} target layers; largest for {', '.join(parts)}."
+        f"Mean absolute entry of {what} by blocks of layers, {source.n_layers} source layers "
+        f"against {target.n_layers} target layers; largest for {', '.join(parts)}."
     )

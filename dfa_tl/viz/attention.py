@@ -1,8 +1,8 @@
-"""Attention patterns and per-token attention of a circuit's heads, drawn by circuitsvis, offline.
+"""Attention patterns and per-token attention of a circuit's heads, drawn by circuitsvis offline.
 
 circuitsvis's own HTML takes its script from a content delivery network whenever there is a network,
-and puts tokens into the page as markup. Here the script comes out of the installed package, data
-are JSON in which no markup can begin, and a token's `<` and `>` are shown as ‹ and ›.
+and puts tokens into the page as markup. Here the script comes from the installed package, the data
+are JSON that cannot contain markup, and a token's `<` and `>` are shown as ‹ and ›.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RUNS = ("clean", "corrupt")
 @checked_arguments
 @dataclass(frozen=True)
 class AttentionView:
-    """A view that Jupyter shows, and that a page can take in.
+    """A view that Jupyter shows and that a page can contain.
 
     Attributes:
         body: Markup and data, without scripts. A page needs `view_style()` and, after the last
@@ -46,7 +46,7 @@ class AttentionView:
 
     @property
     def html(self) -> str:
-        """The view with all that it needs: no file and no network."""
+        """The view with everything it needs: no file and no network."""
         return (
             f"<style>{view_style()}</style>\n{self.body}\n"
             f"<script>{circuitsvis_script()}</script>\n<script>{view_script()}</script>\n"
@@ -61,8 +61,8 @@ def attention_view(patterns: AttentionPatterns, *, title: str = "") -> Attention
     """Every head's pattern, clean above corrupt: small ones to choose from, the chosen one large.
 
     Args:
-        patterns: Of `dfa_tl.models.attention.attention_patterns`.
-        title: Of the view; by default the model's name.
+        patterns: From `dfa_tl.models.attention.attention_patterns`.
+        title: Title of the view; by default the model's name.
     """
     stages = [
         _stage(
@@ -91,12 +91,12 @@ def attention_view(patterns: AttentionPatterns, *, title: str = "") -> Attention
 def token_view(
     patterns: AttentionPatterns, *, position: int = -1, title: str = ""
 ) -> AttentionView:
-    """The prompt once per head, each token coloured by the attention that one position pays it.
+    """The prompt once per head, each token coloured by its attention from one position.
 
     Args:
-        patterns: Of `dfa_tl.models.attention.attention_patterns`.
-        position: The position that looks; the last one by default.
-        title: Of the view; by default the model's name and the position.
+        patterns: From `dfa_tl.models.attention.attention_patterns`.
+        position: The query position; the last one by default.
+        title: Title of the view; by default the model's name and the token.
 
     Raises:
         ConfigError: no such position.
@@ -104,15 +104,15 @@ def token_view(
     n_tokens = len(patterns.clean_tokens)
     if not -n_tokens <= position < n_tokens:
         raise ConfigError(f"position {position}: the prompt has {n_tokens} tokens")
-    place = position % n_tokens
-    looking = _shown(patterns.clean_tokens)[place].strip()
+    index = position % n_tokens
+    query = _shown(patterns.clean_tokens)[index].strip()
     stages = [
         _stage(
             f"{head}, {run}",
             "ColoredTokens",
             {
                 "tokens": _shown(_tokens(patterns, run)),
-                "values": _numbers(_values(patterns, run)[number, place]),
+                "values": _numbers(_values(patterns, run)[number, index]),
                 "positiveColor": COLORS[1],
                 "maxValue": 1,
                 "paddingBottom": 0,
@@ -122,16 +122,16 @@ def token_view(
         for run in RUNS
     ]
     alt = (
-        f"Each token coloured by the attention that “{looking}” (position {place}) pays it, in "
+        f"Each token coloured by its attention from “{query}” (position {index}), in "
         f"{len(patterns.heads)} heads of {patterns.model}, clean and corrupt."
     )
-    heading = title or f"Attention from “{looking}” in {patterns.model}"
-    return _view(heading, alt, [*stages, _table(patterns, place)], "dfa-tokens")
+    heading = title or f"Attention from “{query}” in {patterns.model}"
+    return _view(heading, alt, [*stages, _table(patterns, index)], "dfa-tokens")
 
 
 @cache
 def circuitsvis_script() -> str:
-    """Circuitsvis's script as it is installed, safe inside a `<script>` element."""
+    """The script of the installed circuitsvis, safe inside a `<script>` element."""
     text = SCRIPT.read_text(encoding="utf-8").replace("</script", r"<\/script")
     code = text.rpartition("\n//# sourceMappingURL")[0] or text
     return f"window.CircuitsVis ??= (() => {{{code}\nreturn CircuitsVis;}})();"
@@ -139,18 +139,18 @@ def circuitsvis_script() -> str:
 
 @cache
 def view_script() -> str:
-    """What draws the views that stand before it, and makes their heads work by keyboard."""
+    """The script that draws the views before it, and makes their heads work by keyboard."""
     return (HERE / "attention.js").read_text(encoding="utf-8")
 
 
 @cache
 def view_style() -> str:
-    """Style of the views."""
+    """The style of the views."""
     return (HERE / "attention.css").read_text(encoding="utf-8")
 
 
 def escaped_json(value: Any) -> str:
-    """JSON in which no markup can begin or end, for a `<script type="application/json">`."""
+    """JSON that cannot contain markup, for a `<script type="application/json">`."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -197,34 +197,34 @@ def _view(title: str, alt: str, parts: Sequence[str], kind: str = "dfa-heads") -
     return AttentionView(body, alt)
 
 
-def _most(patterns: AttentionPatterns, run: str, number: int, place: int) -> tuple[str, float]:
+def _most(patterns: AttentionPatterns, run: str, number: int, position: int) -> tuple[str, float]:
     """The token that a head attends to most from a position, and its weight."""
-    weights = _values(patterns, run)[number, place]
+    weights = _values(patterns, run)[number, position]
     best = int(weights.argmax())
     return f"“{_shown(_tokens(patterns, run))[best].strip()}” ({best})", float(weights[best])
 
 
 def _strongest(patterns: AttentionPatterns) -> str:
-    place = len(patterns.clean_tokens) - 1
-    each = [_most(patterns, "clean", number, place) for number in range(len(patterns.heads))]
+    position = len(patterns.clean_tokens) - 1
+    each = [_most(patterns, "clean", number, position) for number in range(len(patterns.heads))]
     number = max(range(len(each)), key=lambda one: each[one][1])
     token, weight = each[number]
     return f"{patterns.heads[number]} attends most to {token}, with weight {weight:.2f}"
 
 
-def _table(patterns: AttentionPatterns, place: int) -> str:
+def _table(patterns: AttentionPatterns, position: int) -> str:
     rows = []
     for number, head in enumerate(patterns.heads):
         cells = [f'<th scope="row">{escape(head)}</th>']
         for run in RUNS:
-            token, weight = _most(patterns, run, number, place)
+            token, weight = _most(patterns, run, number, position)
             cells.append(f"<td>{escape(token)}</td><td>{weight:.2f}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     headings = "".join(
         f'<th scope="col">{run}: most attended</th><th scope="col">weight</th>' for run in RUNS
     )
     return (
-        f"<details><summary>As a table: what each head attends to most from position {place}"
+        f"<details><summary>As a table: what each head attends to most from position {position}"
         f'</summary><div class="dfa-scroll"><table><thead><tr><th scope="col">head</th>{headings}'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )

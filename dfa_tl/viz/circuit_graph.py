@@ -1,4 +1,4 @@
-"""A circuit and its source side by side: kept nodes of both models, strongest links of W."""
+"""The circuits of both models side by side: kept nodes, and the strongest links of W."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dfa_tl.viz.theme import finished
 from dfa_tl.viz.transfer_flow import contributions
 from dfa_tl.viz.two_models import (
     Side,
-    every_node,
+    all_nodes,
     kept_nodes,
-    links_between,
-    sides,
-    strongest,
+    link_traces,
+    side_by_side,
+    strongest_links,
 )
 
 KS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -44,18 +44,18 @@ def circuit_graph(
 
     Coloured nodes are kept (blue scores are positive, orange ones negative), grey ones are not.
     Links are the largest contributions s'_i W_ij from a kept source node to a kept target node:
-    blue ones raise its predicted score, orange dotted ones lower it. Hovering tells a node's score
-    and rank, and at the middle of a link its contribution.
+    blue ones raise its predicted score, orange dotted ones lower it. Hover texts give the score and
+    rank of a node, and the contribution at the middle of a link.
 
     Args:
         source_scores: Scores of the source's nodes.
         target_scores: Scores of the target's nodes: aligned ones, or gold.
         alignment: One W, for the links; without it there are none.
-        curve: The target circuit's curve: the slider then also tells f(k), interpolated between
+        curve: The target circuit's curve: the slider then also shows f(k), interpolated between
             its proportions.
-        k: Proportion of nodes kept at first; of both models.
-        ks: Proportions of the slider; by default those of the curve, else from 0.01 to 1. `k` is
-            added where it is missing.
+        k: Proportion of nodes kept at first, in both models.
+        ks: Proportions of the slider; by default those of the curve, or from 0.01 to 1 without
+            one. `k` is added where it is missing.
         n_links: How many links at most, at each k.
 
     Raises:
@@ -74,16 +74,16 @@ def circuit_graph(
             f"the curve keeps up to {max(curve.n_kept)} nodes and the target scores are of "
             f"{target_scores.nodes}: give the curve of this target"
         )
-    left, right = sides(source_scores, target_scores)
+    left, right = side_by_side(source_scores, target_scores)
     titles, traces = [], []
     for step in steps:
         senders, receivers = (
             np.flatnonzero(circuits_of(scores, [step], "nodes").kept[0].numpy())
             for scores in (source_scores, target_scores)
         )
-        links = [] if flow is None else strongest(flow, senders, receivers, n_links)
+        links = [] if flow is None else strongest_links(flow, senders, receivers, n_links)
         drawn = [
-            *links_between(left, right, links),
+            *link_traces(left, right, links),
             kept_nodes(left, senders),
             kept_nodes(right, receivers),
         ]
@@ -93,7 +93,7 @@ def circuit_graph(
         titles.append(_title(step, left, right, len(senders), len(receivers), curve))
     active = steps.index(k)
     shown = [[True, True, *(other == one for other in steps for _ in traces[0])] for one in steps]
-    figure = go.Figure([every_node(left), every_node(right), *chain.from_iterable(traces)])
+    figure = go.Figure([all_nodes(left), all_nodes(right), *chain.from_iterable(traces)])
     figure.update_layout(
         sliders=[_slider(steps, titles, shown, active)], legend={"x": 1.01, "y": 1}
     )
@@ -151,11 +151,11 @@ def _title(
     f = faithfulness_at(curve, k) if curve else None
     if curve is None or f is None:
         return text
-    return f"{text}, f {'=' if k in curve.ks else '≈'} {f:.2f}"
+    return f"{text}, faithfulness {'=' if k in curve.ks else '≈'} {f:.2f}"
 
 
 def faithfulness_at(curve: FaithfulnessCurve, k: float) -> float | None:
-    """F at a proportion, between its neighbours on the grid; None outside the grid."""
+    """Faithfulness at a proportion, interpolated on the grid; None outside the grid."""
     values = curve.faithfulness
     for (low, start), (high, end) in pairwise(zip(curve.ks, values, strict=True)):
         if low <= k <= high:

@@ -1,4 +1,4 @@
-"""Controls next to DFA and gold, task by task: does the source matter?"""
+"""CPR of the controls next to DFA and gold, task by task: does the source matter?"""
 
 from __future__ import annotations
 
@@ -6,31 +6,38 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dfa_tl.analysis.select import (
     Results,
     bootstrap_of,
+    choose_pair_and_method,
     circuit_rows,
+    counted,
     main_rows,
     mean_curve,
     measured_with,
-    one,
-    pairs_of,
+    nothing_measured,
 )
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import GOLD, Regime
-from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.intervals import Interval, cpr_interval
-from dfa_tl.viz.theme import QUIET, circuit_label, circuit_style, finished, span
+from dfa_tl.viz.theme import (
+    QUIET,
+    circuit_label,
+    circuit_style,
+    finished,
+    panel_figure,
+    panel_layout,
+    points,
+    span,
+)
 
 FIRST = (GOLD, Regime.IN_DISTRIBUTION, Regime.ZERO_SHOT)
-COLUMNS = 3
-ROW = 24  # pixels
+ROW, GAP = 24, 88  # pixels: of a circuit, and between rows of panels
 
 
 class _Point(NamedTuple):
-    """CPR of a circuit on a task: interval over pairs of its mean curve, and one value per seed."""
+    """CPR of a circuit on a task: the interval over pairs, and the CPR of each seed."""
 
     interval: Interval
     seeds: list[float]
@@ -43,8 +50,8 @@ def controls_by_task(
     """CPR of every control next to gold, in-distribution and zero-shot DFA: one panel per task.
 
     Points are means over seeds and draws with bootstrap intervals over test pairs; small ticks are
-    single seeds. The solid vertical line is gold, the dotted one the floor. Controls that
-    belong to regimes are zero-shot's: they are fitted to every task but the test task.
+    single seeds. The solid vertical line is gold, the dotted one the floor. A control that exists
+    in every regime is the zero-shot one, fitted to every task but the test task.
 
     Args:
         results: A study's results.
@@ -55,71 +62,61 @@ def controls_by_task(
         ConfigError: an unknown pair or method, or nothing measured.
     """
     config, rows = results.config, main_rows(results)
-    pair = one("pair", pair, pairs_of(results))
-    method = one("method", method, config.methods)
+    pair, method = choose_pair_and_method(results, pair, method)
     bootstrap = bootstrap_of(results)
     names = (*FIRST, *config.controls)
     panels: dict[str, dict[str, _Point]] = {}
     for task in config.tasks:
-        points = {}
+        by_name = {}
         for name in names:
             chosen = circuit_rows(rows, pair, method, task, name)
             if len(chosen):
                 by_seed = chosen.groupby("seed")["cpr"].mean().tolist()
                 interval = cpr_interval(mean_curve(results, chosen), bootstrap)
-                points[name] = _Point(interval, by_seed)
-        if points:
-            panels[task] = points
+                by_name[name] = _Point(interval, by_seed)
+        if by_name:
+            panels[task] = by_name
     if not panels:
-        raise ConfigError(f"nothing to draw: no circuits of {pair}, {method} are measured yet")
-    names = tuple(name for name in names if any(name in points for points in panels.values()))
+        raise nothing_measured(pair, method)
+    names = tuple(name for name in names if any(name in each for each in panels.values()))
     floor = float(rows["floor"].iloc[0])
-    columns = min(COLUMNS, len(panels))
-    lines = -(-len(panels) // columns)
-    plot, gap = ROW * len(names), 88
-    figure = make_subplots(
-        rows=lines,
-        cols=columns,
-        subplot_titles=list(panels),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=gap / (lines * plot + (lines - 1) * gap) if lines > 1 else 0.0,
-    )
-    for place, points in enumerate(panels.values()):
-        where: Any = {"row": place // columns + 1, "col": place % columns + 1}
-        _draw(figure, points, names, where)
-        if GOLD in points:
+    layout = panel_layout(len(panels))
+    height = layout.rows * ROW * len(names) + (layout.rows - 1) * GAP
+    figure = panel_figure(layout, list(panels), horizontal=0.03, vertical=GAP / height)
+    for index, each in enumerate(panels.values()):
+        where = layout.cell(index)
+        _draw(figure, each, names, where)
+        if GOLD in each:
             look = {"color": circuit_style(GOLD).color, "width": 1}
-            figure.add_vline(x=points[GOLD].interval.estimate, line=look, **where)
+            figure.add_vline(x=each[GOLD].interval.estimate, line=look, **where)
         figure.add_vline(x=floor, line={"color": QUIET, "dash": "dot", "width": 1}, **where)
-        figure.update_xaxes(title="CPR", rangemode="tozero", **where)
+        figure.update_xaxes(title="CPR (area under faithfulness)", rangemode="tozero", **where)
         figure.update_yaxes(
             tickvals=list(range(len(names))),
             ticktext=[circuit_label(name) for name in names],
             range=[len(names) - 0.5, -0.5],
             **where,
         )
-    figure.update_annotations(font={"size": 13})
     return finished(
         figure,
         alt=_alt(panels, names, floor),
         title=f"{pair}, {method}: controls ({measured_with(results)}; "
         f"{config.level:.0%} intervals over pairs)",
-        width=300 * columns + 190,
-        height=lines * plot + (lines - 1) * gap + 140,
+        width=300 * layout.columns + 190,
+        height=height + 140,
         margin={"l": 160, "t": 84, "b": 56},
     )
 
 
-def _draw(figure: go.Figure, points: dict[str, _Point], names: tuple[str, ...], where: Any) -> None:
-    for name, point in points.items():
+def _draw(figure: go.Figure, panel: dict[str, _Point], names: tuple[str, ...], where: Any) -> None:
+    for name, point in panel.items():
         look, interval = circuit_style(name), point.interval
         known = isfinite(interval.low) and isfinite(interval.high)
-        place = names.index(name)
+        row = names.index(name)
         figure.add_trace(
             go.Scatter(
                 x=point.seeds,
-                y=[place] * len(point.seeds),
+                y=[row] * len(point.seeds),
                 mode="markers",
                 marker={
                     "symbol": "line-ns",
@@ -134,16 +131,11 @@ def _draw(figure: go.Figure, points: dict[str, _Point], names: tuple[str, ...], 
         figure.add_trace(
             go.Scatter(
                 x=[interval.estimate],
-                y=[place],
+                y=[row],
                 name=circuit_label(name),
                 mode="markers",
                 showlegend=False,
-                marker={
-                    "symbol": look.marker,
-                    "size": 9,
-                    "color": look.color,
-                    "line": {"width": 1.5, "color": look.color},
-                },
+                marker=points(look, 9),
                 error_x={
                     "type": "data",
                     "symmetric": False,
@@ -165,5 +157,5 @@ def _alt(panels: dict[str, dict[str, _Point]], names: tuple[str, ...], floor: fl
         return span([each[name].interval.estimate for each in panels.values() if name in each])
 
     parts = [f"{circuit_label(name)} {over_tasks(name)}" for name in names]
-    tasks = f"{len(panels)} task{'s' if len(panels) > 1 else ''}"
+    tasks = counted(len(panels), "task")
     return f"CPR by circuit over {tasks}: {', '.join(parts)}; floor {floor:.2f}."

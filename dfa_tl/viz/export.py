@@ -18,7 +18,7 @@ FIGURE_ENDINGS = (".html", *(f".{kind}" for kind in IMAGES))
 
 
 class ExportError(DFAError, RuntimeError):
-    """What makes images is not installed."""
+    """Kaleido or a browser is not installed, so no image can be made."""
 
 
 @checked_arguments
@@ -30,12 +30,12 @@ def save_figure(
     height: int | None = None,
     scale: float = 2,
 ) -> Path:
-    """Write a figure to a file; its suffix says how.
+    """Write a figure to a file, in the format of its suffix.
 
     Args:
         figure: Any plotly figure.
-        path: `.html` for an interactive page that needs no network (about 5 MB: plotly.js is in
-            it), `.png`, `.jpg`, `.webp`, `.svg` or `.pdf` for an image, which needs the extra
+        path: `.html` for an interactive page that needs no network (about 5 MB, with plotly.js
+            inside), `.png`, `.jpg`, `.webp`, `.svg` or `.pdf` for an image, which needs the extra
             `export` and a Chrome or Chromium browser.
         width: Pixels; the figure's own by default.
         height: Pixels; the figure's own by default.

@@ -1,4 +1,4 @@
-"""Score maps: a node's score as a colour, layers upwards and heads across, the MLP by itself."""
+"""Node scores as colours: layers upwards, heads across, and the MLP in its own column."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, GRID, INK, finished, quiet
+from dfa_tl.viz.theme import DIVERGING, GRID, INK, color_bar, finished, quiet
 
-MARKED = 0.2  # negative cells from this share of full colour on carry a minus sign
+MARKED = 0.2  # cells more negative than this fraction of full colour have a minus sign
 MOST_MARKS = 700
-OUTLIER = 5  # a score this many times as large as the others does not stretch the colours further
+OUTLIER = 5  # full colour is at least the largest absolute score divided by this
 
 
 @checked_arguments
@@ -26,15 +26,14 @@ def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "")
     """Node scores as layer by head, with the MLP as its own column: source, gold, aligned, ..
 
     Colours are centred on zero: in attributed scores, blue supports the clean behaviour and orange
-    opposes it; scores that were carried over are logits of a mask, and only their order counts.
-    Each panel has its own scale, because scores of different models and methods have different
-    units: its heading says which absolute score has full colour. Clearly negative cells also carry
-    a minus sign.
+    opposes it; carried-over scores are logits of a mask, and only their order matters. Each panel
+    has its own scale, because scores of different models and methods have different units: its
+    heading says which absolute score has full colour. Clearly negative cells have a minus sign.
 
     Args:
         scores: Scores of one model, or several by label, one panel each; they may be of different
             models.
-        title: Of the whole figure.
+        title: Title of the whole figure.
 
     Raises:
         ConfigError: nothing to draw.
@@ -49,10 +48,10 @@ def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "")
         column_widths=[n / sum(wide) for n in wide],
         horizontal_spacing=0.16 / len(panels),
     )
-    for place, each in enumerate(panels.values()):
-        _draw(figure, each, showscale=place == len(panels) - 1, where={"row": 1, "col": place + 1})
+    for number, each in enumerate(panels.values(), start=1):
+        _draw(figure, each, showscale=number == len(panels), where={"row": 1, "col": number})
     figure.update_annotations(font={"size": 13})
-    figure.update_layout(plot_bgcolor=GRID)  # so that pale cells are seen to be there
+    figure.update_layout(plot_bgcolor=GRID)  # so that pale cells are visible
     tall = max(each.nodes.n_layers for each in panels.values())
     width = sum(max(170, min(420, 26 * n)) for n in wide)
     return finished(
@@ -65,13 +64,13 @@ def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "")
     )
 
 
-def unit_places(nodes: NodeSet) -> list[float]:
-    """Where a layer's heads and its MLP stand on the x axis: the MLP after a gap."""
+def column_positions(nodes: NodeSet) -> list[float]:
+    """The x of a layer's heads and of its MLP, which comes after a gap."""
     return [*map(float, range(nodes.n_heads)), nodes.n_heads + 0.5]
 
 
 def colour_limit(values: Float[np.ndarray, "..."]) -> float:
-    """Where colours reach full strength: close to the largest size, unless that is an outlier."""
+    """The value of full colour: close to the largest absolute value, unless that is an outlier."""
     sizes = abs(values)
     return float(max(np.quantile(sizes, 0.98), sizes.max() / OUTLIER)) or 1.0
 
@@ -83,11 +82,11 @@ def _draw(figure: go.Figure, scores: NodeScores, showscale: bool, where: Any) ->
     largest = colour_limit(values)
     known = list(zip(nodes.names, table["rank"].tolist(), strict=True))
     layers = [known[at : at + nodes.n_heads + 1] for at in range(0, len(nodes), nodes.n_heads + 1)]
-    places = unit_places(nodes)
+    xs = column_positions(nodes)
     for columns in (slice(0, nodes.n_heads), slice(nodes.n_heads, None)):
         figure.add_trace(
             go.Heatmap(
-                x=places[columns],
+                x=xs[columns],
                 y=list(range(nodes.n_layers)),
                 z=values[:, columns],
                 zmin=-largest,
@@ -100,17 +99,14 @@ def _draw(figure: go.Figure, scores: NodeScores, showscale: bool, where: Any) ->
                 hovertemplate="%{customdata[0]}: %{z:.4g}, rank %{customdata[1]} of "
                 f"{len(nodes)}<extra></extra>",
                 showscale=showscale and columns.start == 0,
-                colorbar={
-                    **COLOR_BAR,
-                    "title": {"text": "score", "font": {"size": 12}},
-                    "tickvals": [-largest, 0, largest],
-                    "ticktext": ["−full", "0", "+full"],
-                },
+                colorbar=color_bar(
+                    "score", tickvals=[-largest, 0, largest], ticktext=["−full", "0", "+full"]
+                ),
             ),
             **where,
         )
     marked = [
-        (places[column], layer)
+        (xs[column], layer)
         for layer, column in zip(*np.nonzero(values < -MARKED * largest), strict=True)
     ]
     if len(nodes) <= MOST_MARKS and marked:
@@ -129,10 +125,10 @@ def _draw(figure: go.Figure, scores: NodeScores, showscale: bool, where: Any) ->
     step = 1 + nodes.n_heads // 12
     heads = list(range(0, nodes.n_heads, step))
     figure.update_xaxes(
-        tickvals=[*heads, places[-1]],
+        tickvals=[*heads, xs[-1]],
         ticktext=[*map(str, heads), "MLP"],
         title="head",
-        range=[-0.5, places[-1] + 0.5],
+        range=[-0.5, xs[-1] + 0.5],
         showgrid=False,
         ticks="",
         **where,

@@ -1,4 +1,4 @@
-"""A study's faithfulness curves: a grid over tasks, and over pairs of models."""
+"""A study's faithfulness curves by task and by pair of models."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import plotly.graph_objects as go
 from dfa_tl.analysis.select import (
     Results,
     bootstrap_of,
+    choose,
+    choose_some,
     circuit_rows,
     main_rows,
     mean_curve,
-    one,
-    pairs_of,
-    some,
+    pair_names,
 )
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
 from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.viz.curves import COLUMNS, drawn
-from dfa_tl.viz.theme import circuit_label, circuit_style
+from dfa_tl.viz.faithfulness_curves import draw_panels
+from dfa_tl.viz.theme import COLUMNS, circuit_label, circuit_style
 
 MOST_COLUMNS = 4  # tasks of a pair stay in one row up to this many
-DRAWN = (
+CIRCUITS = (
     GOLD,
     Regime.IN_DISTRIBUTION,
     Regime.NEAR_DISTRIBUTION,
@@ -41,7 +41,7 @@ def study_curves(
     pair: str | None = None,
     method: str | None = None,
     seed: int | None = None,
-    regimes: Sequence[str] = DRAWN,
+    regimes: Sequence[str] = CIRCUITS,
     bands: bool = True,
     grid: str | None = None,
     log_k: bool | None = None,
@@ -54,20 +54,19 @@ def study_curves(
         method: Attribution method; the study's first by default.
         seed: One seed; by default pair values are averaged over seeds, and over draws.
         regimes: Circuits to draw: `gold`, regimes and controls of the study. Those that a task or
-            the study has not are left out.
+            the study lacks are left out.
         bands: Whether to draw bootstrap bands over test pairs, at the study's level.
         grid: Name of a grid of the study; the headline's by default.
-        log_k: Logarithmic k, on which k = 0 has no place; by default where the smallest k is
-            above 0.
+        log_k: Logarithmic k, which cannot show k = 0; by default where the smallest k is above 0.
 
     Raises:
         ConfigError: an unknown pair, method, seed, circuit or grid, or nothing measured.
     """
     config, rows = results.config, main_rows(results)
-    names = some("pair", pair, pairs_of(results))
-    method = one("method", method, config.methods)
+    names = choose_some("pair", pair, pair_names(results))
+    method = choose("method", method, config.methods)
     if grid is not None:
-        grid = one("grid", grid, config.grids)
+        grid = choose("grid", grid, config.grids)
     if seed is not None:
         if seed not in config.seeds:
             raise ConfigError(f"no seed {seed} in this study; it has {list(config.seeds)}")
@@ -80,7 +79,7 @@ def study_curves(
             for regime in regimes:
                 found = circuit_rows(rows, name, method, task, regime)
                 if len(found):
-                    curves[circuit_label(regime)] = mean_curve(results, found, grid)
+                    curves[circuit_label(regime)] = mean_curve(results, found, grid=grid)
             if curves:
                 panels[task if len(names) == 1 else f"{task}<br>{name}"] = curves
     if not panels:
@@ -88,7 +87,7 @@ def study_curves(
             f"nothing to draw: this study has no measured circuits of {', '.join(regimes)} for "
             f"{method}; it has {', '.join(sorted(set(rows['regime'])))}"
         )
-    return drawn(
+    return draw_panels(
         panels,
         {circuit_label(regime): circuit_style(regime) for regime in regimes},
         bands=bootstrap_of(results) if bands else None,

@@ -1,21 +1,24 @@
 """One quiet theme for every figure: a plotly template object, never plotly's global default.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; every series also has its own dash
-and marker, so that it is told apart in grey print. The background is opaque and light: figures read
-the same in dark notebooks. Diverging colours are centred on zero and differ in lightness too
-(positive is the darker end); sequential ones rise in darkness.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish; every series also has its
+own dash and marker, for print in grey. The background is opaque and light, so that figures look the
+same in dark notebooks. Diverging colours are centred on zero and differ in lightness too (positive
+is the darker end); sequential ones get darker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from dfa_tl.controls.regimes import GOLD, GOLD_STYLE, PLAIN, Regime, Style
 from dfa_tl.controls.registry import CONTROLS
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLUMNS = 3  # panels side by side
 DASHES = ("solid", "solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 GRID = "#E3E3E3"
@@ -54,6 +57,12 @@ COLOR_BAR = {
     "title": {"font": {"size": 12}},
 }
 
+
+def color_bar(title: str, **settings: Any) -> dict[str, Any]:
+    """A colour bar with a title; `settings` are plotly's."""
+    return {**COLOR_BAR, "title": {"text": title, "font": {"size": 12}}, **settings}
+
+
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
@@ -70,10 +79,61 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def style(place: int) -> Style:
-    """The style of the series at a place."""
-    number = place % len(COLORS)
+class PanelLayout(NamedTuple):
+    """The rows and columns of a figure's panels, which fill one row after the other."""
+
+    rows: int
+    columns: int
+
+    def cell(self, index: int) -> dict[str, Any]:
+        """Row and column of a panel, as plotly's arguments."""
+        return {"row": index // self.columns + 1, "col": index % self.columns + 1}
+
+
+def panel_figure(
+    layout: PanelLayout,
+    titles: Sequence[str],
+    *,
+    horizontal: float,
+    vertical: float,
+    shared_y: bool = True,
+) -> go.Figure:
+    """An empty figure of titled panels.
+
+    Args:
+        layout: Rows and columns.
+        titles: One for each panel.
+        horizontal: Space between columns, as a fraction of the width.
+        vertical: Space between rows, as a fraction of the height.
+        shared_y: Whether only the first column labels its y axis.
+    """
+    figure = make_subplots(
+        rows=layout.rows,
+        cols=layout.columns,
+        subplot_titles=list(titles),
+        shared_yaxes=shared_y,
+        horizontal_spacing=horizontal if layout.columns > 1 else 0.0,
+        vertical_spacing=vertical if layout.rows > 1 else 0.0,
+    )
+    return figure.update_annotations(font={"size": 13})
+
+
+def panel_layout(n: int, most_columns: int = COLUMNS) -> PanelLayout:
+    """The layout of `n` panels."""
+    columns = min(n, most_columns)
+    return PanelLayout(-(-n // columns), columns)
+
+
+def style(index: int) -> Style:
+    """The style of a series by its position among the series."""
+    number = index % len(COLORS)
     return Style(COLORS[number], DASHES[number], MARKERS[number])
+
+
+def points(look: Style, size: int) -> dict[str, Any]:
+    """Markers of a style, as plotly's argument."""
+    line = {"width": 1.5, "color": look.color}
+    return {"symbol": look.marker, "size": size, "color": look.color, "line": line}
 
 
 def circuit_style(name: str) -> Style:
@@ -86,12 +146,12 @@ def circuit_style(name: str) -> Style:
 
 
 def circuit_label(name: str) -> str:
-    """What a figure calls a circuit of a study: `DFA (zero-shot)`, else its name."""
+    """The label of a circuit of a study: `DFA (zero-shot)`, or its name if it is no regime."""
     return Regime(name).label if name in tuple(Regime) else name
 
 
 def broken(name: str) -> str:
-    """A name with underscores, broken over lines at them, for narrow places."""
+    """A name with a line break at each underscore."""
     return name.replace("_", "<br>")
 
 
@@ -101,9 +161,17 @@ def quiet(text: str) -> str:
 
 
 def span(values: Sequence[float]) -> str:
-    """Smallest and largest of some values, as a text."""
+    """The range of some values, as a text."""
     low, high = min(values), max(values)
     return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+def name_once_in_legend(figure: go.Figure) -> None:
+    """Keep one entry per legend group: that of its first trace."""
+    shown: set[str] = set()
+    for trace in figure.data:
+        trace.showlegend = trace.legendgroup not in shown
+        shown.add(trace.legendgroup)
 
 
 def finished(
@@ -120,10 +188,10 @@ def finished(
     Args:
         figure: The figure; changed and returned.
         alt: One sentence with the numbers that matter, kept as `figure.layout.meta["alt"]`.
-        title: Of the whole figure; may be empty.
+        title: Title of the whole figure; may be empty.
         width: Pixels.
         height: Pixels.
-        margin: Pixels by side (`l`, `r`, `t`, `b`), where other than usual.
+        margin: Pixels by side (`l`, `r`, `t`, `b`), where they differ from the default.
     """
     figure.update_layout(
         template=TEMPLATE,

@@ -1,4 +1,4 @@
-"""Where the predicted score of a target node comes from.
+"""What contributes to the predicted score of a target node.
 
     predicted score of j = sum over source nodes i of s'_i W_ij  (+ bias of j)
 
@@ -36,8 +36,8 @@ def contributions(alignment: Alignment, scores: NodeScores) -> Float[Tensor, "so
 def transfer_flow(alignment: Alignment, scores: NodeScores, *, n: int = 12) -> go.Figure:
     """A Sankey diagram from the best source nodes into the best predicted target nodes.
 
-    Every link into a target node is drawn, those of the remaining source nodes as one, so that the
-    links into it add up to its predicted score: blue ones raise it, orange ones lower it.
+    Every link into a target node is drawn, those from the remaining source nodes as one. The links
+    add up to its predicted score: blue ones raise it, orange ones lower it.
 
     Args:
         alignment: One W.
@@ -86,7 +86,7 @@ def transfer_flow(alignment: Alignment, scores: NodeScores, *, n: int = 12) -> g
             },
             link={
                 "source": [row for row in range(len(names)) for _ in right],
-                "target": [len(names) + place for _ in names for place in range(len(right))],
+                "target": [len(names) + column for _ in names for column in range(len(right))],
                 "value": [abs(value) for value in values],
                 "color": [POSITIVE_LINK if value >= 0 else NEGATIVE_LINK for value in values],
                 "customdata": signed,
@@ -106,14 +106,14 @@ def transfer_flow(alignment: Alignment, scores: NodeScores, *, n: int = 12) -> g
             yref="paper",
         )
     from_best = float(flow[rows][:, columns].abs().sum() / table.abs().sum().clamp_min(1e-30))
-    strongest = max(range(len(values)), key=lambda place: abs(values[place]))
+    strongest = max(range(len(values)), key=lambda index: abs(values[index]))
     return finished(
         figure,
         alt=f"Flow from the {len(left)} best source nodes to the {len(right)} best target nodes: "
         f"they account for {from_best:.0%} of all absolute contributions to these; strongest "
         f"{names[strongest // len(right)]} to {right[strongest % len(right)]} "
         f"({signed[strongest]}).",
-        title="What the predicted scores are made of (blue raises, orange lowers)",
+        title="Contributions to the predicted scores (blue raises, orange lowers)",
         width=820,
         height=140 + 36 * max(len(names), len(right)),
         margin={"t": 96, "l": 30, "r": 30, "b": 24},

@@ -1,4 +1,4 @@
-"""Two models side by side: where their nodes stand, and what is drawn of them and between them.
+"""The nodes of two models side by side, and the links between them.
 
 Layers go upwards by relative depth, so that models of different depth face each other; heads go
 across, and the MLP has its own column.
@@ -15,15 +15,15 @@ from jaxtyping import Float, Int
 
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.score_map import colour_limit, unit_places
-from dfa_tl.viz.theme import COLOR_BAR, DIVERGING, GRID, INK, NEGATIVE, POSITIVE, QUIET
+from dfa_tl.viz.score_map import colour_limit, column_positions
+from dfa_tl.viz.theme import DIVERGING, GRID, INK, NEGATIVE, POSITIVE, QUIET, color_bar
 
-APART = 0.35  # gap between the models, as a share of the wider one
+GAP = 0.35  # between the models, as a fraction of the wider one
 WIDTHS = {"strong": 3.0, "weak": 1.2}  # the stronger half of the links is thicker
 
 
 class Side(NamedTuple):
-    """One model in the figure: where each of its nodes stands."""
+    """One model in the figure, and the coordinates of its nodes."""
 
     name: str
     scores: NodeScores
@@ -31,28 +31,28 @@ class Side(NamedTuple):
     y: Float[np.ndarray, " node"]
 
 
-def sides(source: NodeScores, target: NodeScores) -> tuple[Side, Side]:
-    """Both models on one plane: the source from 0 on, the target to its right."""
+def side_by_side(source: NodeScores, target: NodeScores) -> tuple[Side, Side]:
+    """Both models in one plane: the source from x = 0, the target to its right."""
 
     def across(nodes: NodeSet) -> Float[np.ndarray, " node"]:
-        return np.tile(unit_places(nodes), nodes.n_layers)
+        return np.tile(column_positions(nodes), nodes.n_layers)
 
     def upward(nodes: NodeSet) -> Float[np.ndarray, " node"]:
         return np.repeat((np.arange(nodes.n_layers) + 0.5) / nodes.n_layers, nodes.n_heads + 1)
 
     first, second = across(source.nodes), across(target.nodes)
-    # Both are drawn equally wide: the one with fewer heads has more room for each.
+    # Both are equally wide: heads are farther apart in the model with fewer heads.
     wide = max(first.max(), second.max())
     first, second = first * wide / first.max(), second * wide / second.max()
-    shift = wide * (1 + APART) + 1
+    shift = wide * (1 + GAP) + 1
     return (
         Side("source", source, first, upward(source.nodes)),
         Side("target", target, second + shift, upward(target.nodes)),
     )
 
 
-def every_node(side: Side) -> go.Scatter:
-    """All nodes of a model, as quiet marks."""
+def all_nodes(side: Side) -> go.Scatter:
+    """All nodes of a model, in grey."""
     return go.Scatter(
         x=side.x,
         y=side.y,
@@ -69,14 +69,6 @@ def kept_nodes(side: Side, kept: Int[np.ndarray, " kept"]) -> go.Scatter:
     """The kept nodes of a model, coloured by score."""
     values = side.scores.values.double().numpy()
     limit = colour_limit(values)
-    color_bar = {
-        **COLOR_BAR,
-        "title": {"text": "score", "font": {"size": 12}},
-        "tickvals": [-limit, 0, limit],
-        "ticktext": ["−", "0", "+"],
-        "len": 0.5,
-        "y": 0.3,
-    }
     return go.Scatter(
         x=side.x[kept],
         y=side.y[kept],
@@ -90,7 +82,9 @@ def kept_nodes(side: Side, kept: Int[np.ndarray, " kept"]) -> go.Scatter:
             "symbol": _symbols(side, kept),
             "line": {"color": INK, "width": 1},
             "showscale": side.name == "target",
-            "colorbar": color_bar,
+            "colorbar": color_bar(
+                "score", tickvals=[-limit, 0, limit], ticktext=["−", "0", "+"], len=0.5, y=0.3
+            ),
         },
         text=_texts(side, kept),
         hovertemplate="%{text}<extra></extra>",
@@ -107,7 +101,7 @@ class Link(NamedTuple):
     value: float
 
 
-def strongest(
+def strongest_links(
     flow: Float[np.ndarray, "source target"],
     senders: Int[np.ndarray, " sender"],
     receivers: Int[np.ndarray, " receiver"],
@@ -116,14 +110,14 @@ def strongest(
     """The `n` largest contributions between kept nodes, whatever their sign, largest first."""
     part = flow[np.ix_(senders, receivers)]
     order = np.argsort(-abs(part), axis=None, kind="stable")[:n]
-    places = [divmod(int(place), len(receivers)) for place in order]
-    return [Link(int(senders[i]), int(receivers[j]), float(part[i, j])) for i, j in places]
+    pairs = [divmod(int(index), len(receivers)) for index in order]
+    return [Link(int(senders[i]), int(receivers[j]), float(part[i, j])) for i, j in pairs]
 
 
-def links_between(left: Side, right: Side, links: Sequence[Link]) -> list[go.Scatter]:
-    """Four traces of lines (sign by strength) and one of their middles, also where all are empty.
+def link_traces(left: Side, right: Side, links: Sequence[Link]) -> list[go.Scatter]:
+    """Four traces of lines (by sign and strength) and one of their middles; each may be empty.
 
-    Lines of one look are one trace, and cannot be hovered over: their middles can.
+    A trace of many lines has no hover text for each of them: the middles have it.
     """
     half = -(-len(links) // 2)
     traces = []
@@ -168,8 +162,8 @@ def _size(side: Side) -> float:
 
 def _symbols(side: Side, chosen: Int[np.ndarray, " chosen"] | None = None) -> list[str]:
     nodes = side.scores.nodes
-    places = np.arange(len(nodes)) if chosen is None else chosen
-    return ["circle" if nodes[int(place)].is_head else "square" for place in places]
+    indices = np.arange(len(nodes)) if chosen is None else chosen
+    return ["circle" if nodes[int(index)].is_head else "square" for index in indices]
 
 
 def _texts(side: Side, chosen: Int[np.ndarray, " chosen"]) -> list[str]:

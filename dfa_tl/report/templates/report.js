@@ -30,9 +30,9 @@
   const slide = (figure, plot, steps, start) => {
     const slider = figure.querySelector("input[type=range]");
     const output = figure.querySelector("output");
-    const show = (place) => {
-      output.textContent = steps[place].text;
-      slider.setAttribute("aria-valuetext", steps[place].text);
+    const show = (index) => {
+      output.textContent = steps[index].text;
+      slider.setAttribute("aria-valuetext", steps[index].text);
     };
     slider.value = start;
     show(start);
@@ -50,9 +50,9 @@
     return numbers ? one - other : first.localeCompare(second, "en", { numeric: true });
   };
 
-  const sort = (table, heading, place) => {
+  const sort = (table, heading, index) => {
     const rising = heading.getAttribute("aria-sort") !== "ascending";
-    const value = (row) => row.cells[place].dataset.sort;
+    const value = (row) => row.cells[index].dataset.sort;
     const rows = all("tbody tr", table).sort((one, other) => {
       const [a, b] = [value(one), value(other)];
       if (a === "" || b === "") return (a === "") - (b === ""); // missing ones stay last
@@ -65,8 +65,8 @@
   };
 
   for (const table of all("table.sortable")) {
-    all("th", table.tHead).forEach((heading, place) => {
-      heading.querySelector("button").addEventListener("click", () => sort(table, heading, place));
+    all("th", table.tHead).forEach((heading, index) => {
+      heading.querySelector("button").addEventListener("click", () => sort(table, heading, index));
     });
   }
 

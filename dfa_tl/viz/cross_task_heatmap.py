@@ -1,4 +1,4 @@
-"""CPR of W trained on one task and tested on another: the whole matrix."""
+"""CPR of W trained on one task and tested on another, for every two tasks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
-from dfa_tl.analysis.select import Results, main_rows, measured_with, pairs_of, some
+from dfa_tl.analysis.select import Results, choose_some, main_rows, measured_with, pair_names
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.controls.regimes import Regime
+from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.errors import ConfigError
-from dfa_tl.viz.theme import INK, SEQUENTIAL, broken, finished, span
+from dfa_tl.viz.theme import INK, SEQUENTIAL, PanelLayout, broken, finished, panel_figure, span
 
 CELL = 54  # pixels
 BETWEEN = 110  # pixels between rows of matrices, with their axes and headings
-DARK = 0.78  # where on the colour scale white figures read better than black ones
+DARK = 0.78  # from here on the colour scale, white text is easier to read than black
 GAP = 0.3  # between the matrix and the row of gold, in cells
 
 
@@ -27,8 +26,8 @@ def cross_task_heatmap(
 ) -> go.Figure:
     """CPR by train task (rows) and test task (columns), mean over seeds (Figures 4, 13 to 17).
 
-    The diagonal, where a task carries over to itself, is framed. The row below each matrix is the
-    gold circuit of the test task, attributed on the target itself.
+    The diagonal, where W is trained and tested on the same task, is framed. The row below each
+    matrix is the gold circuit of the test task, attributed on the target itself.
 
     Args:
         results: A study's results, with the `cross-task` regime.
@@ -39,38 +38,26 @@ def cross_task_heatmap(
         ConfigError: an unknown pair or method, or no `cross-task` circuits.
     """
     config, rows = results.config, main_rows(results)
-    pairs = some("pair", pair, pairs_of(results))
-    methods = some("method", method, config.methods)
+    pairs = choose_some("pair", pair, pair_names(results))
+    methods = choose_some("method", method, config.methods)
     tasks = [task for task in config.tasks if task in set(rows["test_task"])]
     if Regime.CROSS_TASK not in set(rows["regime"]):
         raise ConfigError(
             "nothing to draw: this study has no cross-task circuits; add the regime cross-task to "
             f"its {', '.join(config.regimes)}"
         )
-    matrices = {
-        (one_pair, one_method): _matrix(rows, one_pair, one_method, tasks)
-        for one_pair in pairs
-        for one_method in methods
-    }
+    matrices = {(of, name): _matrix(rows, of, name, tasks) for of in pairs for name in methods}
     every = np.concatenate([each.ravel() for each in matrices.values()])
     every = every[np.isfinite(every)]
     width = CELL * len(tasks) * len(methods) + 30 * (len(methods) - 1)
     tall = CELL * (len(tasks) + 1 + GAP)
     height = round(tall * len(pairs) + BETWEEN * (len(pairs) - 1))
-    figure = make_subplots(
-        rows=len(pairs),
-        cols=len(methods),
-        subplot_titles=[
-            one_method if len(pairs) == 1 else f"{one_pair}<br>{one_method}"
-            for one_pair, one_method in matrices
-        ],
-        horizontal_spacing=30 / width if len(methods) > 1 else 0.0,
-        vertical_spacing=BETWEEN / height if len(pairs) > 1 else 0.0,
-        shared_yaxes=True,
-    )
+    layout = PanelLayout(len(pairs), len(methods))
+    titles = [name if len(pairs) == 1 else f"{of}<br>{name}" for of, name in matrices]
+    figure = panel_figure(layout, titles, horizontal=30 / width, vertical=BETWEEN / height)
     low, high = min(0.0, float(every.min())), float(every.max())
-    for place, matrix in enumerate(matrices.values()):
-        where: Any = {"row": place // len(methods) + 1, "col": place % len(methods) + 1}
+    for index, matrix in enumerate(matrices.values()):
+        where = layout.cell(index)
         _draw(figure, matrix, tasks, low + DARK * (high - low), where)
     figure.update_layout(
         coloraxis={
@@ -86,19 +73,18 @@ def cross_task_heatmap(
             },
         }
     )
-    figure.update_annotations(font={"size": 13})
     diagonal = [np.diagonal(each[:-1]) for each in matrices.values()]
     off = [each[:-1][~np.eye(len(tasks), dtype=bool)] for each in matrices.values()]
     alt = (
-        f"CPR by train and test task of {', '.join(pairs)} under {', '.join(methods)}: "
+        f"CPR by training and test task of {', '.join(pairs)} under {', '.join(methods)}: "
         f"{_range(diagonal)} on the diagonal, where W was trained on the test task, "
         f"{_range(off)} off it, {_range([each[-1] for each in matrices.values()])} for gold."
     )
-    of = ["All pairs" if len(pairs) > 1 else pairs[0], *(methods if len(methods) == 1 else ())]
+    shown = ["All pairs" if len(pairs) > 1 else pairs[0], *(methods if len(methods) == 1 else ())]
     return finished(
         figure,
         alt=alt,
-        title=f"{', '.join(of)}: CPR by train and test task ({measured_with(results)})",
+        title=f"{', '.join(shown)}: CPR by training and test task ({measured_with(results)})",
         width=width + 200,
         height=height + 150,
         margin={"l": 110, "r": 90, "t": 84, "b": 66},
@@ -106,11 +92,11 @@ def cross_task_heatmap(
 
 
 def _matrix(rows: Any, pair: str, method: str, tasks: list[str]) -> Float[np.ndarray, "row task"]:
-    """One row per train task and a last one of gold; nan where nothing was measured."""
+    """One row per training task, and gold in the last row; nan where nothing was measured."""
     chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
     crossed = chosen[chosen["regime"] == Regime.CROSS_TASK]
     cpr = crossed.pivot_table(index="train_tasks", columns="test_task", values="cpr")
-    gold = chosen[chosen["regime"] == "gold"].groupby("test_task")["cpr"].mean()
+    gold = chosen[chosen["regime"] == GOLD].groupby("test_task")["cpr"].mean()
     matrix = cpr.reindex(index=tasks, columns=tasks).to_numpy(float)
     return np.vstack([matrix, gold.reindex(tasks).to_numpy(float)])
 
@@ -123,13 +109,13 @@ def _draw(
     where: Any,
 ) -> None:
     n = len(tasks)
-    places = [*range(n), n + GAP]
+    ys = [*range(n), n + GAP]
     trained = [f"trained on {task}" for task in tasks]
     for rows, labels in ((slice(0, n), trained), (slice(n, n + 1), ["gold"])):
         figure.add_trace(
             go.Heatmap(
                 x=list(range(n)),
-                y=places[rows],
+                y=ys[rows],
                 z=matrix[rows],
                 customdata=[[[label, task] for task in tasks] for label in labels],
                 coloraxis="coloraxis",
@@ -142,7 +128,7 @@ def _draw(
             **where,
         )
     cells = [
-        (x, y, value) for y, row in zip(places, matrix, strict=True) for x, value in enumerate(row)
+        (x, y, value) for y, row in zip(ys, matrix, strict=True) for x, value in enumerate(row)
     ]
     cells = [cell for cell in cells if np.isfinite(cell[2])]
     figure.add_trace(
@@ -160,13 +146,13 @@ def _draw(
         ),
         **where,
     )
-    for place in range(n):
+    for index in range(n):
         figure.add_shape(
             type="rect",
-            x0=place - 0.48,
-            x1=place + 0.48,
-            y0=place - 0.48,
-            y1=place + 0.48,
+            x0=index - 0.48,
+            x1=index + 0.48,
+            y0=index - 0.48,
+            y1=index + 0.48,
             line={"color": INK, "width": 2.5},
             **where,
         )
@@ -181,7 +167,7 @@ def _draw(
         **where,
     )
     figure.update_yaxes(
-        tickvals=places,
+        tickvals=ys,
         ticktext=[*(broken(task) for task in tasks), "gold"],
         title="W trained on" if where["col"] == 1 else None,
         showgrid=False,

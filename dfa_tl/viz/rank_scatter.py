@@ -1,4 +1,4 @@
-"""Ranks of two score vectors of one model against each other."""
+"""The ranks of nodes in two score vectors of one model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.evaluation.structure import score_correlation
 from dfa_tl.scores import NodeScores
-from dfa_tl.viz.theme import COLOR_BAR, INK, QUIET, SEQUENTIAL, finished
+from dfa_tl.viz.theme import INK, QUIET, SEQUENTIAL, color_bar, finished
 
 NAMED = 5
 
@@ -84,11 +84,11 @@ def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
             "colorscale": SEQUENTIAL,
             "cmin": 0,
             "cmax": max(1, nodes.n_layers - 1),
-            "colorbar": {**COLOR_BAR, "title": {"text": "layer"}, "len": 0.75, "y": 0.4},
+            "colorbar": color_bar("layer", len=0.75, y=0.4),
         },
         legend={"x": 1.02, "y": 1},
     )
-    kept = sum(ours["rank"][place] <= NAMED for place in best.index)
+    kept = sum(ours["rank"][index] <= NAMED for index in best.index)
     return finished(
         figure,
         alt=f"Rank of {last} nodes among aligned against rank among gold scores: Spearman {known}; "

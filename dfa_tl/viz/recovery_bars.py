@@ -1,4 +1,4 @@
-"""Recovery of gold: how much of direct attribution's CPR the carried-over circuits have.
+"""Recovery: how much of the gold circuits' CPR the carried-over circuits reach.
 
     ratio of a task = CPR(aligned) / CPR(gold), each the mean over seeds
     bar = mean over tasks, dots = tasks, whiskers = standard deviation of the bar over seeds
@@ -8,27 +8,40 @@ A task whose gold circuit is itself at the floor has no ratio (`dfa_tl.evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from dfa_tl.analysis.select import Results, main_rows, measured_with, pairs_of
+from dfa_tl.analysis.select import (
+    Results,
+    main_rows,
+    measured_with,
+    pair_names,
+    recovery_by_task,
+)
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, GOLD
-from dfa_tl.controls.registry import RANDOM
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.intervals import Spread, seed_spread
-from dfa_tl.evaluation.recovery import recovery
-from dfa_tl.viz.theme import INK, QUIET, circuit_label, circuit_style, finished
+from dfa_tl.evaluation.recovery import Recovery
+from dfa_tl.viz.theme import (
+    INK,
+    QUIET,
+    circuit_label,
+    circuit_style,
+    finished,
+    name_once_in_legend,
+    panel_figure,
+    panel_layout,
+)
 
-COLUMNS, WIDE = 3, 960
+MOST_WIDTH = 960  # pixels of all panels together
 
 
 class _Bar(NamedTuple):
-    """Recovery under one pair, method and regime: ratios by task, of `tasks` tasks in all."""
+    """Recovery under one pair, method and regime: ratios by task, out of `tasks` tasks."""
 
     ratios: dict[str, float]
     tasks: int
@@ -40,29 +53,20 @@ class _Bar(NamedTuple):
 def recovery_bars(results: Results) -> go.Figure:
     """Recovery of gold CPR by pair, method and regime, with its spread over tasks (Figures 3, 11).
 
-    The dashed line is parity: the carried-over circuits do as well as gold ones. A number above a
-    bar says how many tasks it has a ratio of, where that is not all.
+    The dashed line is parity: the carried-over circuits do as well as gold ones. Where some tasks
+    have no ratio, a number in the bar says how many do.
 
     Raises:
         ConfigError: the study has no gold circuits, or none above the floor.
     """
-    config, pairs = results.config, pairs_of(results)
+    config, pairs = results.config, pair_names(results)
     bars = _bars(results)
     regimes = [name for name in COMPARED if any(name in key for key in bars)]
-    columns = min(len(pairs), COLUMNS)
-    rows = -(-len(pairs) // columns)
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=pairs,
-        shared_yaxes=True,
-        horizontal_spacing=0.04,
-        vertical_spacing=0.22 if rows > 1 else 0.0,
-    )
-    figure.update_annotations(font={"size": 13})
-    shown: set[str] = set()
-    for place, pair in enumerate(pairs):
-        where: Any = {"row": place // columns + 1, "col": place % columns + 1}
+    layout = panel_layout(len(pairs))
+    rows, columns = layout
+    figure = panel_figure(layout, pairs, horizontal=0.04, vertical=0.22)
+    for index, pair in enumerate(pairs):
+        where = layout.cell(index)
         methods = [name for name in config.methods if any(key[:2] == (pair, name) for key in bars)]
         for number, regime in enumerate(regimes):
             found = {
@@ -72,16 +76,17 @@ def recovery_bars(results: Results) -> go.Figure:
             }
             if found:
                 offset = (number - (len(regimes) - 1) / 2) * 0.8 / len(regimes)
-                _draw(figure, found, regime, methods, offset, 0.8 / len(regimes), shown, where)
+                _draw(figure, found, regime, methods, offset, 0.8 / len(regimes), where)
         figure.add_hline(y=1, line={"color": INK, "dash": "dash", "width": 1.5}, **where)
         figure.update_xaxes(
             tickvals=list(range(len(methods))), ticktext=methods, showgrid=False, **where
         )
         if where["col"] == 1:
-            figure.update_yaxes(title="recovery: CPR aligned / CPR gold", **where)
+            figure.update_yaxes(title="recovery: aligned CPR / gold CPR", **where)
+    name_once_in_legend(figure)
     ratios = [ratio for bar in bars.values() for ratio in bar.ratios.values()]
     figure.update_yaxes(range=[1.06 * min(0.0, *ratios), 1.06 * max(1.0, *ratios)])
-    panel = min(max(300, 60 + 46 * len(regimes) * len(config.methods)), 620, WIDE // columns)
+    panel = min(max(300, 60 + 46 * len(regimes) * len(config.methods)), 620, MOST_WIDTH // columns)
     return finished(
         figure,
         alt=_alt(bars),
@@ -96,23 +101,22 @@ def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
     rows = main_rows(results)
     if GOLD not in set(rows["regime"]):
         raise ConfigError("nothing to draw: this study has no measured gold circuits yet")
-    tasks, floor = results.config.tasks, float(rows["floor"].iloc[0])
-    bars = {}
-    for pair, method in product(pairs_of(results), results.config.methods):
+    tasks, bars = results.config.tasks, {}
+    for pair, method in product(pair_names(results), results.config.methods):
         chosen = rows[(rows["pair"] == pair) & (rows["method"] == method)]
-        everywhere = _ratios(chosen, tasks, floor)
-        by_seed = [_ratios(of_seed, tasks, floor) for _, of_seed in chosen.groupby("seed")]
-        for regime, ratios in everywhere.items():
-            defined = {task: ratio for task, ratio in ratios.items() if ratio is not None}
+        everywhere = recovery_by_task(chosen, tasks)
+        by_seed = [recovery_by_task(of_seed, tasks) for _, of_seed in chosen.groupby("seed")]
+        for regime, each in everywhere.items():
+            defined = _ratios(each)
             if not defined:
                 continue
-            means = [_mean(each[regime]) for each in by_seed if regime in each]
-            known = [mean for mean in means if mean is not None]
+            seeds = [list(_ratios(one[regime]).values()) for one in by_seed if regime in one]
+            means = [sum(ratios) / len(ratios) for ratios in seeds if ratios]
             bars[pair, method, regime] = _Bar(
                 ratios=defined,
-                tasks=len(ratios),
+                tasks=len(each),
                 mean=sum(defined.values()) / len(defined),
-                over_seeds=seed_spread(known) if known else None,
+                over_seeds=seed_spread(means) if means else None,
             )
     if not bars:
         raise ConfigError(
@@ -121,21 +125,9 @@ def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
     return bars
 
 
-def _ratios(rows: Any, tasks: Sequence[str], floor: float) -> dict[str, dict[str, float | None]]:
-    """Ratio by regime and task; None where undefined."""
-    cpr = rows.groupby(["regime", "test_task"])["cpr"].mean().to_dict()
-    found: dict[str, dict[str, float | None]] = {}
-    for regime, task in product(COMPARED, tasks):
-        if (regime, task) in cpr and (GOLD, task) in cpr:
-            random = cpr.get((RANDOM.name, task), floor)
-            one = recovery(cpr[regime, task], cpr[GOLD, task], random, floor=floor)
-            found.setdefault(regime, {})[task] = one.ratio
-    return found
-
-
-def _mean(ratios: dict[str, float | None]) -> float | None:
-    defined = [ratio for ratio in ratios.values() if ratio is not None]
-    return sum(defined) / len(defined) if defined else None
+def _ratios(recoveries: Mapping[str, Recovery]) -> dict[str, float]:
+    """The ratios by task that are defined."""
+    return {task: one.ratio for task, one in recoveries.items() if one.ratio is not None}
 
 
 def _draw(
@@ -145,18 +137,16 @@ def _draw(
     methods: list[str],
     offset: float,
     width: float,
-    shown: set[str],
     where: Any,
 ) -> None:
     look, label = circuit_style(regime), circuit_label(regime)
     figure.add_trace(
         go.Bar(
-            x=[place + offset for place in bars],
+            x=[position + offset for position in bars],
             y=[bar.mean for bar in bars.values()],
             width=width * 0.9,
             name=label,
             legendgroup=regime,
-            showlegend=regime not in shown,
             marker={
                 "color": look.faint(0.45),
                 "line": {"color": look.color, "width": 1.5},
@@ -169,17 +159,17 @@ def _draw(
                 "width": 4,
             },
             customdata=[
-                [methods[place], len(bar.ratios), bar.tasks] for place, bar in bars.items()
+                [methods[position], len(bar.ratios), bar.tasks] for position, bar in bars.items()
             ],
             hovertemplate="%{customdata[0]}: %{y:.3f}, mean over %{customdata[1]} of "
             "%{customdata[2]} tasks",
         ),
         **where,
     )
-    for place, bar in bars.items():
+    for position, bar in bars.items():
         if len(bar.ratios) < bar.tasks:
             figure.add_annotation(
-                x=place + offset,
+                x=position + offset,
                 y=0,
                 yshift=10,
                 text=f"{len(bar.ratios)}/{bar.tasks}",
@@ -190,8 +180,8 @@ def _draw(
                 **where,
             )
     dots = [
-        (place + offset, ratio, task)
-        for place, bar in bars.items()
+        (position + offset, ratio, task)
+        for position, bar in bars.items()
         for task, ratio in bar.ratios.items()
     ]
     figure.add_trace(
@@ -203,13 +193,11 @@ def _draw(
             name="one task",
             legendgroup="one task",
             legendrank=2000,
-            showlegend=not shown,
             marker={"color": "white", "size": 6, "line": {"color": QUIET, "width": 1.2}},
             hovertemplate="%{text}: %{y:.3f}<extra>" + label + "</extra>",
         ),
         **where,
     )
-    shown.add(regime)
 
 
 def _alt(bars: dict[tuple[str, str, str], _Bar]) -> str:

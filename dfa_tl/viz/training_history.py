@@ -1,4 +1,4 @@
-"""How training of W went: loss, KL and mean mask by step."""
+"""The training of W: loss, KL and mean mask by step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from dfa_tl.alignment.alignment import Alignment
 from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.analysis.select import counted
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.viz.theme import INK, finished, style
@@ -16,7 +17,7 @@ QUANTITIES = {
     "kl": "KL to the clean run (nats)",
     "mean_mask": "mean mask",
 }
-PARTS = 8  # the line is the mean over this part of the run
+WINDOWS = 8  # the line is a running mean over this fraction of the run
 
 
 @checked_arguments
@@ -32,16 +33,16 @@ def training_history(alignment: Alignment | AlignmentHistory) -> go.Figure:
     history = alignment.history if isinstance(alignment, Alignment) else alignment
     if not isinstance(history, AlignmentHistory) or not len(history):
         raise ConfigError(
-            "nothing to draw: this W has no training history (a control that is not trained, or a "
-            "chain); give one that `align` made"
+            "nothing to draw: this W has no training history (it is an untrained control or a "
+            "chain); give one that `align` returned"
         )
     frame = history.to_frame()
     tasks = list(dict.fromkeys(history.tasks))
     figure = make_subplots(rows=len(QUANTITIES), shared_xaxes=True, vertical_spacing=0.04)
-    window = max(1, len(frame) // PARTS)
+    window = max(1, len(frame) // WINDOWS)
     for row, (column, name) in enumerate(QUANTITIES.items(), start=1):
-        for place, task in enumerate(tasks, start=1):
-            chosen, look = frame[frame["task"] == task], style(place)
+        for number, task in enumerate(tasks, start=1):
+            chosen, look = frame[frame["task"] == task], style(number)
             figure.add_trace(
                 go.Scatter(
                     x=chosen["step"].tolist(),
@@ -65,7 +66,7 @@ def training_history(alignment: Alignment | AlignmentHistory) -> go.Figure:
             go.Scatter(
                 x=frame["step"].tolist(),
                 y=running.tolist(),
-                name=f"mean of {window} step{'s' if window > 1 else ''}",
+                name=f"mean of {counted(window, 'step')}",
                 legendgroup="mean",
                 showlegend=row == 1,
                 mode="lines",
@@ -85,7 +86,7 @@ def training_history(alignment: Alignment | AlignmentHistory) -> go.Figure:
         figure,
         alt=f"Training of W over {len(frame)} steps on {', '.join(tasks)}: from first to last step "
         f"loss {ends('loss')}, KL {ends('kl')} nats, mean mask {ends('mean_mask')}.",
-        title=f"Training of W: {len(frame)} steps on {len(tasks)} task{'s' * (len(tasks) > 1)}",
+        title=f"Training of W: {len(frame)} steps on {counted(len(tasks), 'task')}",
         width=820,
         height=620,
         margin={"t": 64, "l": 72},

@@ -1,29 +1,37 @@
 """Faithfulness curves: gold, aligned circuits and controls against the kept proportion of nodes.
 
-A band is the bootstrap interval of f over test pairs, at each k by itself. f at one k is the CPR of
-a curve that is f(k) throughout, so bands are made by `cpr_interval` and mean what its limits mean.
+A band is the bootstrap interval of f over test pairs, at each k separately. f at one k is the CPR
+of a constant curve f(k), so `cpr_interval` computes the bands, and its limits apply to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.intervals import Bootstrap, cpr_interval
-from dfa_tl.viz.theme import QUIET, Style, finished, quiet, span, style
+from dfa_tl.viz.theme import (
+    COLUMNS,
+    QUIET,
+    Style,
+    finished,
+    panel_figure,
+    panel_layout,
+    quiet,
+    span,
+    style,
+)
 
 Curves = Mapping[str, FaithfulnessCurve]
 
-COLUMNS = 3
 PLOT_HEIGHT, LEGEND_LINE, BELOW, ABOVE = 250, 18, 40, 44  # pixels
 PANEL_WIDTH, SINGLE_WIDTH, SINGLE_HEIGHT = 380, 820, 480
 BAND_OPACITY = 0.15
@@ -48,18 +56,17 @@ def faithfulness_curves(
         title: Of the whole figure.
 
     Returns:
-        The figure (not shown). CPR stands in the legend. A dotted line at f = 1 marks parity with
-        the clean model; another marks the floor, the curve that recovers nothing before k = 1,
-        with its CPR in the legend.
+        The figure (not shown). The legend gives CPR. A dotted line at f = 1 marks parity with the
+        clean model; another marks the floor, the curve that recovers nothing before k = 1.
 
     Raises:
         ConfigError: nothing to draw, or a mixture of curves and mappings.
     """
     tasks = _panels(panels)
     labels = list(dict.fromkeys(label for curves in tasks.values() for label in curves))
-    styles = {label: style(place) for place, label in enumerate(labels)}
+    styles = {label: style(index) for index, label in enumerate(labels)}
     chosen = Bootstrap(level=bands) if isinstance(bands, (int, float)) else bands
-    return drawn(tasks, styles, bands=chosen, log_k=log_k, title=title)
+    return draw_panels(tasks, styles, bands=chosen, log_k=log_k, title=title)
 
 
 def _panels(given: Any) -> dict[str, dict[str, FaithfulnessCurve]]:
@@ -78,7 +85,7 @@ def _panels(given: Any) -> dict[str, dict[str, FaithfulnessCurve]]:
 def band(
     curve: FaithfulnessCurve, bootstrap: Bootstrap
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Lower and upper limits of f at each k; infinite where the data set none."""
+    """Lower and upper limits of f at each k; infinite where the data give no limit."""
     intervals = [
         cpr_interval(
             replace(curve, ks=(0.0, 1.0), n_kept=(n, n), pair_values=row[[0, 0]]), bootstrap
@@ -91,7 +98,7 @@ def band(
     )
 
 
-def drawn(
+def draw_panels(
     panels: Mapping[str, Curves],
     styles: Mapping[str, Style],
     *,
@@ -100,24 +107,22 @@ def drawn(
     title: str,
     columns: int = COLUMNS,
 ) -> go.Figure:
-    """The figure of some panels: a legend of its own below each, or beside a single one."""
+    """One figure of several panels, each with its own legend below, or beside a single one."""
     single = len(panels) == 1
-    columns = min(len(panels), columns)
-    rows = -(-len(panels) // columns)
+    layout = panel_layout(len(panels), columns)
+    rows, columns = layout
     legend_height = LEGEND_LINE * (1 + max(map(len, panels.values()))) + 6
     extra = LEGEND_LINE * max(task.count("<br>") for task in panels)
     gap = BELOW + legend_height + ABOVE + extra
     height = SINGLE_HEIGHT if single else rows * PLOT_HEIGHT + (rows - 1) * gap
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[_heading(task, curves) for task, curves in panels.items()],
-        horizontal_spacing=0.2 / columns,
-        vertical_spacing=gap / height if rows > 1 else 0.0,
+    headings = [_heading(task, curves) for task, curves in panels.items()]
+    figure = panel_figure(
+        layout, headings, horizontal=0.2 / columns, vertical=gap / height, shared_y=False
     )
-    for place, curves in enumerate(panels.values()):
-        where: Any = {"row": place // columns + 1, "col": place % columns + 1}
-        legend = "legend" if place == 0 else f"legend{place + 1}"
+    for index, curves in enumerate(panels.values()):
+        where = layout.cell(index)
+        suffix = "" if index == 0 else str(index + 1)
+        legend = f"legend{suffix}"
         for label, curve in curves.items():
             _draw_curve(figure, label, curve, styles[label], bands, legend, where)
         first = next(iter(curves.values()))
@@ -127,14 +132,16 @@ def drawn(
             type="log" if logarithmic else "linear", title="proportion of nodes kept, k", **where
         )
         figure.update_yaxes(title="faithfulness, f" if where["col"] == 1 else None, **where)
-        x_domain, y_domain = _domains(figure, place)
+        axes: Any = figure.layout
         beside = {"x": 1.02, "y": 1.0}
-        below = {"x": x_domain[0], "y": y_domain[0] - BELOW / height}
-        place_of_legend = beside if single else below
+        below = {
+            "x": axes[f"xaxis{suffix}"].domain[0],
+            "y": axes[f"yaxis{suffix}"].domain[0] - BELOW / height,
+        }
         figure.update_layout(
             {
                 legend: {
-                    **place_of_legend,
+                    **(beside if single else below),
                     "xanchor": "left",
                     "yanchor": "top",
                     "tracegroupgap": 0,
@@ -142,7 +149,6 @@ def drawn(
                 }
             }
         )
-    figure.update_annotations(font={"size": 13})
     below_all = 0 if single else legend_height
     heading = (76 if title else 44) + extra
     return finished(
@@ -195,7 +201,7 @@ def _draw_curve(
             line={"color": look.color, "dash": look.dash, "width": 2},
             marker={"symbol": look.marker, "size": 6, "line": {"width": 1, "color": look.color}},
             customdata=curve.n_kept,
-            hovertemplate="k %{x}, %{customdata} nodes: f %{y:.3f}",
+            hovertemplate="%{x} of the nodes kept (%{customdata}): faithfulness %{y:.3f}",
         ),
         **where,
     )
@@ -210,7 +216,7 @@ def _draw_guides(figure: go.Figure, curve: FaithfulnessCurve, legend: str, where
             line={"color": QUIET, "dash": "dot", "width": 1.5},
             name=f"floor (CPR {curve.floor:.2f})",
             legend=legend,
-            hovertemplate="nothing recovered before k = 1",
+            hovertemplate="recovers nothing before all nodes are kept",
         ),
         **where,
     )
@@ -234,9 +240,3 @@ def _alt(panels: Mapping[str, Curves]) -> str:
         f"Faithfulness against the proportion of nodes kept{where}; CPR of {', '.join(parts)}; "
         f"floor {first.floor:.2f}."
     )
-
-
-def _domains(figure: go.Figure, place: int) -> tuple[Sequence[float], Sequence[float]]:
-    suffix = "" if place == 0 else str(place + 1)
-    layout: Any = figure.layout
-    return layout[f"xaxis{suffix}"].domain, layout[f"yaxis{suffix}"].domain
