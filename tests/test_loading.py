@@ -420,7 +420,7 @@ def test_check_says_when_there_is_nothing_to_compare_with(tmp_path):
     assert found.compared_with is None
     assert found.logits_error is None
     assert found.residual_error < 1e-4
-    assert str(found).startswith("processed: no plain model to compare logits with; nothing")
+    assert str(found).startswith("processed: there is no plain model to compare logits with; only")
     # Its logits are those of the model that it was made from, but for a constant.
     assert check(model, tiny_model("llama-gqa")).logits_error < 1e-4
 
