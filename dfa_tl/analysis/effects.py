@@ -173,7 +173,7 @@ def effect_by_way(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Tabl
     check_regime(regime)
     rows: Any = results.frame()
     rows = rows[rows["variant"] == results.config.default_variant]
-    twin = NO_SOURCE.name
+    control = NO_SOURCE.name
     way = ["protocol", "ranking", "metric", "grid"]
     ours, theirs = (
         rows[rows["regime"] == name]
@@ -183,15 +183,15 @@ def effect_by_way(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Tabl
         .reset_index()
         for name, column, keys in (
             (regime, regime, ["method"]),
-            (NO_SOURCE.name_in(regime), twin, []),
+            (NO_SOURCE.name_in(regime), control, []),
         )
     )
     both = ours.merge(theirs, on=["pair", *way, "test_task"])
     for pair in results.config.pairs:
         left_out = both["test_task"].isin(unbounded_tasks(results, pair.name))
         both = both[(both["pair"] != pair.name) | ~left_out]
-    means = both.groupby(["pair", "method", *way], sort=False)[[regime, twin]].mean()
-    table = means.assign(difference=means[regime] - means[twin]).reset_index()
+    means = both.groupby(["pair", "method", *way], sort=False)[[regime, control]].mean()
+    table = means.assign(difference=means[regime] - means[control]).reset_index()
     config = results.config
     orders = {
         "pair": [pair.name for pair in config.pairs],
@@ -205,7 +205,7 @@ def effect_by_way(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Tabl
     table = table.sort_values(
         list(orders), key=lambda column: column.map(ranks[column.name]), ignore_index=True
     )
-    return Table(table, f"CPR: {regime} minus {twin} by way of measuring, mean over tasks")
+    return Table(table, f"CPR: {regime} minus {control} by way of measuring, mean over tasks")
 
 
 @checked_arguments

@@ -311,7 +311,7 @@ def _plain_text(text: str) -> str:
 
 
 def _columns(layout: Mapping[str, Any]) -> int:
-    """How many panels stand side by side."""
+    """How many panels are side by side."""
     lefts = {
         round((axis.get("domain") or [0.0])[0], 3)
         for name, axis in layout.items()

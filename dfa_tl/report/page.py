@@ -107,7 +107,7 @@ def _rows(columns: Iterable[Sequence[Cell]]) -> Iterator[tuple[Cell, ...]]:
 
 
 def _tables(results: StudyResults) -> tuple[dict[str, Table], list[str]]:
-    """Tables with rows, and why others cannot be made of a partial study."""
+    """The tables that have rows, and why a partial study cannot have the others."""
     tables: dict[str, Table] = {}
     failed: list[str] = []
     regime = regime_of(results.config)

@@ -177,8 +177,8 @@ def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section
     yield section(
         "cost",
         "Cost",
-        "A transfer is worth its training where direct attribution on the target would need more "
-        "pairs, or more passes, to do as well.",
+        "A transfer pays off where direct attribution on the target would need more pairs, or more "
+        "passes, to do as well.",
         "break_even",
     )
     yield section(

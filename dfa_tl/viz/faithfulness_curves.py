@@ -50,8 +50,8 @@ def faithfulness_curves(
     Args:
         panels: `panels[task][label]` is a curve; a label looks the same in every panel. Also one
             task's `curves[label]`, or a single curve.
-        bands: Bands over test pairs around the curves: a `Bootstrap`, or just its level, such as
-            0.95. None for no bands.
+        bands: Bands over test pairs around the curves: a `Bootstrap`, or just its level (0.95).
+            None for no bands.
         log_k: Logarithmic k; by default where the smallest k is above 0.
         title: Of the whole figure.
 

@@ -94,7 +94,7 @@ def kept_nodes(side: Side, kept: Int[np.ndarray, " kept"]) -> go.Scatter:
 
 
 class Link(NamedTuple):
-    """From a source node to a target node, by position: what it adds to the predicted score."""
+    """The contribution of a source node to a target node's predicted score; both by index."""
 
     sender: int
     receiver: int
