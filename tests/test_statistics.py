@@ -206,7 +206,7 @@ def test_the_seed_decides_and_the_global_state_is_left_alone(curve, two_curves):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"level": 1.0}, r"confidence level must lie in \(0, 1\), got 1.0"),
+        ({"level": 1.0}, "level=1.0: must be a number above 0 and below 1"),
         ({"level": 95.0}, "got 95"),
         ({"resamples": 39}, "take at least 40"),
         ({"level": 0.999, "resamples": 1999}, "take at least 2000"),
