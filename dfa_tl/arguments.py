@@ -3,9 +3,10 @@
     @checked_arguments
     def attribute(model: NodeModel, data: PairDataset, ...) -> NodeScores:
 
-What cannot be used is refused at the door, in words: which argument, what was expected, what came.
-Only kinds are checked here; ranges, shapes and names are the function's own concern. Whole numbers
-and numbers of numpy count as such, True and False do not; any sequence but a text counts as a list.
+An argument of the wrong type is refused with a message that names the argument, what was expected
+and what was given. Only types are checked here; each function checks ranges, shapes and names
+itself. Numpy's numbers count as numbers, True and False do not; any sequence but a text counts as a
+list.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ from dfa_tl.errors import ConfigError
 F = TypeVar("F", bound=Callable[..., Any])
 
 HINTS = {
-    "NodeModel": "load_model(...) makes one of a name, of a folder, and of a live TransformerLens "
-    "model",
+    "NodeModel": "load_model(...) makes one from a name, a folder, or a live TransformerLens model",
     "PairDataset": "load_task(...) and read_pairs(...) give one",
     "PromptPair": "data.pairs holds those of a data set",
     "NodeScores": "attribute(...) makes them, NodeScores.load(...) reads them",
     "NodeSet": "model.nodes is that of a model",
-    "Alignment": "align(...) makes one, Alignment.load(...) reads one; a chain has several, in "
+    "Alignment": "align(...) makes one, Alignment.load(...) reads one; a chain holds its own in "
     ".steps",
     "AlignmentConfig": "AlignmentConfig(...) makes one, from settings by name",
     "AttentionPatterns": "attention_patterns(...) makes them",
@@ -41,7 +41,7 @@ HINTS = {
     "StudyConfig": "StudyConfig(...) or StudyConfig.from_yaml(...) makes one",
     "Results": "run_study(...) or StudyResults.load(...) gives them",
 }
-"""How to get what is asked for, by the name of its class."""
+"""How to get an object, by the name of its class."""
 
 _PHRASES: dict[Any, str] = {
     int: "a whole number",
@@ -64,12 +64,12 @@ def checked_arguments(function: Any = None, *, skip: Sequence[str] = ()) -> Any:
     """Check the arguments of a function, a method or a class each time it is called.
 
     Args:
-        function: What is called. A class is changed in place: its `__init__` is checked.
+        function: The function. A class is changed in place: its `__init__` is checked.
         skip: Arguments that it checks itself; `*` for all, so that only their names are checked.
 
     Raises:
-        ConfigError: when called with an argument of another kind than its annotation.
-        TypeError: when called with an unknown name, or without an argument that it needs.
+        ConfigError: when called with an argument of another type than its annotation.
+        TypeError: when called with an unknown name, or without a required argument.
     """
     if function is None:
         return lambda decorated: checked_arguments(decorated, skip=skip)
@@ -77,7 +77,6 @@ def checked_arguments(function: Any = None, *, skip: Sequence[str] = ()) -> Any:
         initialize: Any = function.__init__
         function.__init__ = _checked(initialize, function.__name__, function.__module__, skip)
         return function
-    # Of `Alignment.transfer` both words; of a plain function its name.
     return _checked(function, function.__qualname__, function.__module__, skip)
 
 
@@ -90,7 +89,7 @@ def _checked(
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal kinds
-        if kinds is None:  # only now is everything imported that annotations may name
+        if kinds is None:  # all that annotations name has been imported by the first call
             kinds = _kinds(signature, vars(sys.modules[module]), skip)
         try:
             given = signature.bind(*args, **kwargs).arguments
@@ -121,7 +120,7 @@ def _kinds(
         annotation = parameter.annotation
         try:
             kinds[name] = eval(annotation, names) if isinstance(annotation, str) else annotation
-        except NameError:  # imported to check types only: it is known by its name
+        except NameError:  # imported only for type checking: compared by the class's name
             if annotation.isidentifier():
                 kinds[name] = annotation
     return kinds
@@ -141,13 +140,13 @@ def _unbound(
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind that an annotation names."""
+    """Whether a value has the type that an annotation names."""
     if isinstance(kind, str):
         return kind in (each.__name__ for each in type(value).__mro__)
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if isinstance(value, str) and not value and Path in inner:
-            return False  # no path: it would stand for the folder that one is in
+            return False  # as a path, an empty text would mean the current folder
         return any(fits(value, each) for each in inner)
     if origin is Literal:
         return isinstance(value, str) and value in inner
@@ -158,9 +157,9 @@ def fits(value: Any, kind: Any) -> bool:
     if origin in _COLLECTIONS:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             return False
-        plain = getattr(value, "tolist", None)
-        if plain is not None:  # an array of one axis is a list of its numbers
-            value = plain()
+        to_list = getattr(value, "tolist", None)
+        if to_list is not None:  # an array with one axis counts as the list of its numbers
+            value = to_list()
             return isinstance(value, list) and all(fits(each, inner[0]) for each in value)
         return origin is Iterable or (
             hasattr(value, "__len__") and all(fits(each, inner[0]) for each in value)
@@ -192,7 +191,7 @@ def _fits_class(value: Any, kind: Any) -> bool:
 def _is_whole(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         return False
-    try:  # numpy's bool, and tensors of floats, only look as if they could
+    try:  # numpy's bool and tensors of floats have __index__, but it raises
         operator.index(value)
     except TypeError:
         return False
@@ -200,7 +199,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def described(kind: Any) -> str:
-    """What an annotation asks for, in words."""
+    """The type that an annotation asks for, in words."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if {str, Path} <= set(inner):
@@ -217,12 +216,12 @@ def described(kind: Any) -> str:
         return "a function"
     if array := getattr(kind, "array_type", None):
         return f"a {array.__name__}"
-    name = getattr(kind, "__name__", str(kind))  # a str where only the name is known
+    name = getattr(kind, "__name__", str(kind))  # `kind` is a str if only its name is known
     return _PHRASES.get(kind, f"{'an' if name[0] in 'AEIO' else 'a'} {name}")
 
 
 def _named(kind: Any) -> str:
-    """The same without an article, for what stands inside a list or a mapping."""
+    """The same without an article, for the items of a list or a mapping."""
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(map(_named, get_args(kind)))
     if kind in _PHRASES or get_origin(kind) is None:
@@ -231,7 +230,7 @@ def _named(kind: Any) -> str:
 
 
 def got(value: object) -> str:
-    """What came instead, in words: plain values as they are, other things by their class."""
+    """What was given, in words: the value if it is a plain one, else its class."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, _PLAIN):

@@ -1,8 +1,9 @@
-"""Small pieces of HTML for notebooks: escaped, and readable on light and on dark pages.
+"""Values in error messages, and small pieces of HTML for notebooks.
 
-Text and lines take the page's own colour, so no background is assumed. In a heat map positive
-values are blue, negative ones orange, more opaque the larger they are: zero is the page itself. The
-shade goes with the square root, so that one large value does not leave the rest blank.
+The HTML is escaped and readable on light and on dark pages: text and lines take the page's own
+colour. In a heat map positive values are blue, negative ones orange, and larger ones more opaque;
+zero has no colour. Opacity grows with the square root, so that one large value does not hide the
+others.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 POSITIVE, NEGATIVE = "#3b8fd4", "#d9772b"
 OPACITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
-"""Steps of a heat map; a value that rounds to less than the first has no shade."""
+"""Steps of a heat map; a value that rounds to less than the first one has no colour."""
 QUIET = "0.07"
-"""Opacity of a cell without a shade: it shows where cells are."""
+"""Opacity of a cell without a colour, so that every cell can be seen."""
 
 
 def shortened(text: str, limit: int = 80) -> str:
-    """The text on one line, cut where it is too long."""
+    """The text on one line, cut if it is too long."""
     words = " ".join(text.split())
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
 
@@ -37,7 +38,7 @@ def first_line(error: BaseException) -> str:
 
 
 class _Repr(reprlib.Repr):
-    """Short at every level: what a file holds may refer to itself over and over."""
+    """Short at every level, because the content of a file may refer to itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +46,11 @@ class _Repr(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 60
 
     def repr_int(self, x: int, level: int) -> str:
-        # Python does not write out numbers of more than some 4,000 digits.
+        # Python refuses to print numbers of more than about 4,000 digits.
         return f"an integer of {x.bit_length()} bits" if x.bit_length() > 256 else repr(x)
 
     def repr_instance(self, x: Any, level: int) -> str:
-        if isinstance(x, (Mapping, Sequence, Set)):  # of another type than the built-in ones
+        if isinstance(x, (Mapping, Sequence, Set)):  # but not one of the built-in types
             return f"a {type(x).__name__} of {len(x)}"
         return super().repr_instance(x, level)
 
@@ -57,8 +58,8 @@ class _Repr(reprlib.Repr):
 def shown(value: object, limit: int = 60) -> str:
     """A value as an error message shows it: its `repr`, never longer than `limit`.
 
-    Lists within lists that refer to one another have a `repr` that is exponential in their number,
-    so it is not made in full and then cut.
+    The whole `repr` is never made: that of lists which contain one another several times grows
+    exponentially.
     """
     return shortened(_Repr().repr(value), limit)
 
@@ -101,11 +102,11 @@ def table(frame: pd.DataFrame) -> str:
 def heat_map(rows: Sequence[Sequence[float | None]], label: str) -> str:
     """An SVG of finite values, the first row at the bottom; None leaves a gap.
 
-    All cells of one shade are one path, so the map of a thousand nodes is some kilobytes.
+    All cells of one colour are one path, so the map of a thousand nodes takes a few kilobytes.
 
     Args:
-        rows: Values, of any scale: colours are relative to the largest absolute one.
-        label: What it shows, as plain text, for readers that see no image.
+        rows: Values of any scale: colours are relative to the largest absolute value.
+        label: A description in plain text, for readers who cannot see the image.
     """
     height, width = len(rows), max(len(row) for row in rows)
     largest = max((abs(value) for row in rows for value in row if value is not None), default=0.0)
@@ -130,8 +131,8 @@ def heat_map(rows: Sequence[Sequence[float | None]], label: str) -> str:
 
 
 def _runs(row: Sequence[float | None]) -> list[tuple[int, int]]:
-    """Start and stop of each stretch of cells without a gap."""
-    gaps = [-1, *(place for place, value in enumerate(row) if value is None), len(row)]
+    """Start and stop of each run of cells without a gap."""
+    gaps = [-1, *(column for column, value in enumerate(row) if value is None), len(row)]
     return [(one + 1, other) for one, other in pairwise(gaps) if other > one + 1]
 
 
@@ -140,25 +141,26 @@ def sparkline(
 ) -> str:
     """An SVG of one curve over rising `xs`, with horizontal lines at `guides`.
 
-    Of more points than it has pixels every so many are drawn, and the last.
+    If there are more points than pixels, it draws every n-th point and the last.
     """
     width, height, edge = 240.0, 60.0, 4.0
     every = -(-len(xs) // int(width))
     xs, ys = ([*values[:-1:every], values[-1]] for values in (xs, ys))
     low, high = min([*ys, *guides]), max([*ys, *guides])
 
-    def place(value: float, start: float, stop: float, size: float) -> float:
+    def scaled(value: float, start: float, stop: float, size: float) -> float:
         share = (value - start) / (stop - start) if stop > start else 0.5
         return edge + share * (size - 2 * edge)
 
-    def up(y: float) -> float:
-        return height - place(y, low, high, height)
+    def pixel_y(y: float) -> float:
+        return height - scaled(y, low, high, height)
 
     points = " ".join(
-        f"{place(x, xs[0], xs[-1], width):.1f},{up(y):.1f}" for x, y in zip(xs, ys, strict=True)
+        f"{scaled(x, xs[0], xs[-1], width):.1f},{pixel_y(y):.1f}"
+        for x, y in zip(xs, ys, strict=True)
     )
     lines = "".join(
-        f'<path d="M0 {up(y):.1f}H{width:g}" stroke="currentColor" stroke-opacity=".35" '
+        f'<path d="M0 {pixel_y(y):.1f}H{width:g}" stroke="currentColor" stroke-opacity=".35" '
         'stroke-dasharray="2 3"/>'
         for y in guides
     )
@@ -167,7 +169,7 @@ def sparkline(
 
 
 def log_where_positive(ks: Sequence[float]) -> list[float]:
-    """Proportions as they are drawn: their logarithms where all are above 0."""
+    """Proportions as figures draw them: their logarithms if all are above 0."""
     return [math.log(k) for k in ks] if ks[0] > 0 else list(ks)
 
 

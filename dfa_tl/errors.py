@@ -1,13 +1,13 @@
-"""The errors of this package: one base class, and a kind for each thing that can be wrong.
+"""The errors of this package: one base class, and a subclass for each kind of fault.
 
-Every message says what was expected, what came, and what to do about it.
+Every message says what was expected, what was given, and what to do about it.
 """
 
 from __future__ import annotations
 
 
 class DFAError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
 
 class ConfigError(DFAError, ValueError):
@@ -23,7 +23,7 @@ class ModelError(DFAError, ValueError):
 
 
 class HookError(DFAError, RuntimeError):
-    """A hook that was asked for and did not fire, or fired with an unexpected shape."""
+    """A hook that did not fire, or fired with an unexpected shape."""
 
 
 class ScoresError(DFAError, ValueError):
@@ -39,7 +39,7 @@ class FileFormatError(DFAError, ValueError):
 
 
 class FileWriteError(DFAError, OSError):
-    """A file that cannot be written: disk full, no permission, a folder of that name."""
+    """A file that cannot be written: full disk, no permission, a folder with that name."""
 
 
 class HubError(DFAError, OSError):
@@ -51,4 +51,4 @@ class OutOfMemoryError(DFAError, MemoryError):
 
 
 class AlignmentWarning(UserWarning):
-    """An alignment that was trained so briefly that its W is hardly what the data made it."""
+    """An alignment trained for so few steps that its W still depends mostly on its start."""

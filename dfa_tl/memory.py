@@ -1,12 +1,12 @@
-"""`estimate_memory`: what a job will need above the weights, before it is run.
+"""`estimate_memory`: how much memory a job will need on top of the weights, before it is run.
 
-The peak grows linearly with the pairs in a batch, and, for `align`, with the pairs whose clean
-activations are kept. Both slopes are measured on one and two of the longest pairs and carried on to
-the real sizes:
+The peak grows linearly with the pairs in a batch and, for `align`, with the pairs whose clean
+activations are kept. Both slopes are measured on one and two of the longest pairs and extrapolated
+to the real sizes:
 
     peak(batch, kept) = c + b batch + a kept
 
-On a GPU the allocator's own count is used, elsewhere live tensors are counted.
+On a GPU the allocator's own count is used; elsewhere live tensors are counted.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from dfa_tl.alignment.train import align
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS
-from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.tensor_memory import peak_of
 from dfa_tl.scores import NodeScores
-from dfa_tl.settings import whole_number
+from dfa_tl.settings import check_choice, whole_number
 from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.pairs import PairDataset
 
@@ -34,7 +33,7 @@ OTHER_JOBS = ("evaluate", "align")
 
 
 def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> Callable[[], Any]:
-    """A job of the kind `job` on all of `data`, with scores that are of no interest."""
+    """A job of the kind `job` on all of `data`, with arbitrary scores."""
     values = torch.arange(len(model.nodes), dtype=torch.float32, device="cpu")
     scores = NodeScores(model.nodes, values)
     if job in METHODS:
@@ -51,7 +50,7 @@ def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> C
 
 @checked_arguments
 def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size: int = 16) -> int:
-    """Peak memory of a job above the weights, in bytes.
+    """Peak memory of a job on top of the weights, in bytes.
 
     Args:
         model: The model; it is run on one and two pairs.
@@ -60,12 +59,10 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
         batch_size: Pairs per run.
 
     Raises:
-        ConfigError: unknown job, or a batch size that is no whole number from 1.
-        DataError: pairs that this model's tokenizer makes unusable.
+        ConfigError: an unknown job, or a batch size that is not a whole number from 1.
+        DataError: pairs that cannot be used with this model's tokenizer.
     """
-    known = (*METHODS, *OTHER_JOBS)
-    if job not in known:
-        raise ConfigError(f"unknown job {job!r}: choose one of {', '.join(known)}")
+    check_choice("job", job, (*METHODS, *OTHER_JOBS))
     batch_size = whole_number("batch_size", batch_size, 1)
     pairs = data.tokenize(model)
     longest = int(pairs.lengths.argmax())
@@ -79,7 +76,7 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
         probe = PairDataset((), name=pairs.name, tokens=few)
         return peak_of(run_job(model, probe, job, batch), model.device)
 
-    peak(1, 1)  # what is allocated once (kernels, tables of positions) is not the job's
+    peak(1, 1)  # so that one-time allocations (kernels, tables of positions) are not counted
     one, two = peak(1, 1), peak(2, 2)
     kept = max(0, peak(2, 1) - one) if job == "align" else 0
     batch = min(batch_size, len(pairs))

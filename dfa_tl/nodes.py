@@ -1,7 +1,7 @@
 """Nodes: the attention heads and MLPs of a model, their names, order and hook points.
 
 Nodes are ordered layer by layer, heads 0..H-1 and then the MLP, so a vector over the nodes is a
-`(layer unit)` matrix with H + 1 units a layer, the last of them the MLP.
+`(layer unit)` matrix with H + 1 units per layer, of which the last is the MLP.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Costs, in passes of one pair through a model: a batch of 16 pairs counts 16."""
+"""Costs in passes of one pair through a model: a batch of 16 pairs counts as 16."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 
 class Passes(NamedTuple):
-    """Forward and backward passes of one pair; None where they are not known."""
+    """Forward and backward passes of one pair; None where they are unknown."""
 
     forward: int | None = None
     backward: int | None = None
 
     def times(self, n: int) -> dict[str, int | None]:
-        """The same for `n` pairs, as a job's manifest records it."""
+        """The passes of `n` pairs, as a job's manifest records them."""
         return {name: None if one is None else n * one for name, one in self._asdict().items()}
 
 
 def training_passes(epochs: int) -> Passes:
-    """Passes through the target of `align` and of a free mask: clean activations are kept."""
+    """Passes of one training pair through the target in `align`: one clean run, which is kept."""
     return Passes(1 + epochs, epochs)

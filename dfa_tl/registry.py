@@ -15,7 +15,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is found by."""
+        """The name to find it by."""
         ...
 
 
@@ -27,7 +27,7 @@ class Registry(Mapping[str, Record], Generic[Record]):
 
     Args:
         kind: What a record is, for messages: `attribution method`.
-        records: The first ones.
+        records: The records to start with.
     """
 
     def __init__(self, kind: str, records: Iterable[Record] = ()) -> None:
@@ -49,18 +49,18 @@ class Registry(Mapping[str, Record], Generic[Record]):
             )
         if name in self._records:
             raise ConfigError(
-                f"there is a {self.kind} {name!r} already: choose another name, or call "
+                f"there is already a {self.kind} {name!r}: choose another name, or call "
                 f"remove({name!r}) first"
             )
         self._records[name] = record
         return record
 
     def remove(self, name: str) -> None:
-        """Take a record out, for instance to register it again after a change."""
+        """Remove a record, for instance to register it again after a change."""
         del self._records[self.find(name).name]
 
     def find(self, name: str) -> Record:
-        """The record with a name. Raises `ConfigError`, which names all, for an unknown one."""
+        """The record with a name. For an unknown name the `ConfigError` lists the known ones."""
         if name not in self._records:
             raise ConfigError(f"unknown {self.kind} {name!r}: choose one of {', '.join(self)}")
         return self._records[name]

@@ -57,7 +57,7 @@ class NodeScores(OnHub):
     nodes: NodeSet
     values: Float[Tensor, " node"]
     input: float | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     unscored: tuple[str, ...] = ()
 
     hub_file = "scores.safetensors"

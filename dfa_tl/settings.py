@@ -1,7 +1,7 @@
 """Settings: read from YAML, and checked one by one.
 
-YAML here is YAML 1.1 as PyYAML reads it, with the numbers of YAML 1.2 beside: `1e-2` is a number,
-not a text.
+YAML here is YAML 1.1 as PyYAML reads it, plus the numbers of YAML 1.2: `1e-2` is a number, not a
+text.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import operator
 import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, SupportsIndex, cast
+from typing import Any, cast
 
 import yaml
 
+from dfa_tl.arguments import fits
 from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.io.atomic import user_path
@@ -26,10 +26,10 @@ MOST_SEED = 2**63 - 1
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, as `yaml.safe_load`."""
+    """Loads plain values only, like `yaml.safe_load`."""
 
 
-# Tried after YAML 1.1's own kinds, of which the float needs a point and a signed exponent.
+# Tried after the types of YAML 1.1, whose floats need a point and a signed exponent.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
@@ -38,7 +38,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """What a YAML text holds. Raises `FileFormatError`, with `what` as its subject."""
+    """The content of a YAML text. Raises a `FileFormatError` whose subject is `what`."""
     try:
         return yaml.load(text, _Loader)
     # A date such as 2024-99-99 is a plain ValueError.
@@ -47,7 +47,7 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file; none in an empty one.
+    """The settings in a YAML file, which may be empty.
 
     Raises:
         FileFormatError: no such file, not YAML, or no `name: value` lines.
@@ -82,7 +82,7 @@ def check_number(
 ) -> None:
     """Raise `ConfigError` unless `value` is a finite number within the limits."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Whole numbers are compared as they are: beyond the largest float they have no float.
+    # Whole numbers are not converted: those beyond the largest float cannot be.
     if (
         number
         and abs(value) <= sys.float_info.max
@@ -106,7 +106,7 @@ def check_whole(name: str, value: object, least: int, otherwise: str = "") -> No
         name: The setting.
         value: Its value.
         least: The smallest that makes sense.
-        otherwise: What else it may be, for the message.
+        otherwise: What else the setting may be, for the message.
     """
     if not _is_whole(value, least, MOST_SEED):
         raise ConfigError(
@@ -115,15 +115,12 @@ def check_whole(name: str, value: object, least: int, otherwise: str = "") -> No
 
 
 def whole_number(name: str, value: object, least: int, otherwise: str = "") -> int:
-    """`value` as an `int`, of numpy's whole numbers too. Arguments are those of `check_whole`.
+    """`value` as an `int`; numpy's integers are accepted. Arguments are those of `check_whole`.
 
     Raises:
-        ConfigError: it is no whole number, True and False among them, or below `least`.
+        ConfigError: it is not a whole number (True and False are not), or below `least`.
     """
-    number = value
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        with suppress(TypeError):  # numpy's bool, and tensors of floats
-            number = operator.index(value)
+    number = operator.index(cast("int", value)) if fits(value, int) else value
     check_whole(name, number, least, otherwise)
     return cast("int", number)
 
@@ -164,7 +161,7 @@ def names(name: str, given: object, *, may_be_empty: bool = False) -> tuple[str,
 def choices(
     name: str, given: object, known: Collection[str], *, may_be_empty: bool = False
 ) -> tuple[str, ...]:
-    """The same, each of them one of those that are `known`."""
+    """One name, or several different ones, all of them `known`."""
     chosen = names(name, given, may_be_empty=may_be_empty)
     if unknown := [value for value in chosen if value not in known]:
         raise ConfigError(
@@ -184,7 +181,7 @@ def whole_numbers(name: str, given: object, *, may_be_empty: bool = False) -> tu
 def seeds(name: str, given: object) -> tuple[int, ...]:
     """Different seeds. Raises `ConfigError` for anything else.
 
-    A lone number is refused: it is meant now as a seed, now as how many.
+    A single number is refused: it could mean a seed, or how many seeds.
     """
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 1000:
         several = list(range(max(given, 2)))

@@ -166,7 +166,7 @@ def test_scores_of_another_model(llama):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "edges"}, "unknown protocol 'edges': choose one of nodes, mib"),
+        ({"protocol": "edges"}, "protocol='edges': choose one of nodes, mib"),
         ({"ks": (0.5, 0.2)}, "at least two rising proportions"),
         ({"ks": (0.5,)}, "at least two rising proportions"),
         ({"ks": (0, 1.5)}, "at least two rising proportions"),

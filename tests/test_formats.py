@@ -302,7 +302,7 @@ def test_the_gradient_at_the_corrupt_run(case_of, kind):
         ({"method": "exact"}, "exact takes no gradient at the corrupt run"),
         ({}, "nap-ig-inputs takes no gradient at the corrupt run: leave at='clean'"),
         ({"method": "nap", "ablation": "zero"}, "use ablation='counterfactual', not 'zero'"),
-        ({"at": "middle"}, "unknown at='middle': choose 'clean' or 'corrupt'"),
+        ({"at": "middle"}, "at='middle': choose one of clean, corrupt"),
     ],
 )
 def test_where_the_gradient_cannot_be_taken(llama, options, message):

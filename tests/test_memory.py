@@ -44,7 +44,7 @@ def test_estimates_are_within_30_percent(toy_small, job):
 
 
 def test_unknown_job(toy_large):
-    with pytest.raises(ConfigError, match="unknown job 'train': choose one of nap"):
+    with pytest.raises(ConfigError, match="job='train': choose one of nap"):
         estimate_memory(toy_large, load_task("ioi", n=2), "train")
 
 

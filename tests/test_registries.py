@@ -25,7 +25,7 @@ from small_studies import SMALL
 )
 def test_a_name_is_given_once(registry, register_record):
     name, record = next(iter(registry.items()))
-    with pytest.raises(ConfigError, match=f"there is a {registry.kind} '{name}' already"):
+    with pytest.raises(ConfigError, match=f"there is already a {registry.kind} '{name}'"):
         register_record(record)
     with pytest.raises(ConfigError, match="use letters, digits"):
         register_record(replace(record, name="mine|yours"))

@@ -206,8 +206,8 @@ def test_the_seed_decides_and_the_global_state_is_left_alone(curve, two_curves):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"level": 1.0}, r"confidence level must lie in \(0, 1\), got 1.0"),
-        ({"level": 95.0}, "got 95"),
+        ({"level": 1.0}, "level=1.0: must be a number above 0 and below 1"),
+        ({"level": 95.0}, "level=95.0: must be a number"),
         ({"resamples": 39}, "take at least 40"),
         ({"level": 0.999, "resamples": 1999}, "take at least 2000"),
     ],
@@ -405,7 +405,7 @@ def test_seed_spread_end_points():
     for bad in ([], [0.1, float("nan")]):
         with pytest.raises(NumericsError, match="at least one value, all finite"):
             seed_spread(bad)
-    with pytest.raises(ConfigError, match="confidence level"):
+    with pytest.raises(ConfigError, match="level=2: must be a number"):
         seed_spread([0.4], level=2)
 
 

@@ -55,7 +55,7 @@ class Alignment(OnHub):
     target: NodeSet
     config: AlignmentConfig = field(default_factory=AlignmentConfig)
     history: AlignmentHistory | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     bias: Float[Tensor, " target"] | None = None
 
     hub_file = "alignment.safetensors"

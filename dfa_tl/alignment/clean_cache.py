@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dfa_tl.errors import ConfigError
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.nodes import node_sites
+from dfa_tl.settings import check_choice
 from dfa_tl.tasks.batches import PairBatch
 
 Cache = Literal["auto", "device", "host", "none"]
@@ -62,8 +62,7 @@ class CleanRuns:
     """The clean runs of some batches, kept where there is room."""
 
     def __init__(self, model: NodeModel, n_batches: int, cache: str = "auto") -> None:
-        if cache not in get_args(Cache):
-            raise ConfigError(f"cache={cache!r}: choose one of {', '.join(get_args(Cache))}")
+        check_choice("cache", cache, get_args(Cache))
         self.model = model
         self.n_batches = n_batches
         self.cache = cache

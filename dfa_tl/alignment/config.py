@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
@@ -34,7 +34,7 @@ class AlignmentConfig:
     | max, random | .49 | .46 |
     | none, random | .45 | .46 (the paper's, in batches of 16) |
 
-    The depth-mean start carries most of it: at the paper's rate Adam leaves that start within a
+    Most of the gain comes from the depth-mean start: at the paper's rate Adam leaves it within a
     few steps, and what is learnt from there is closer to one mask for all tasks.
 
     Of the other variants of W (`benchmarks/alignment_settings.py`, 2 seeds), 8 bootstrapped source
@@ -55,7 +55,7 @@ class AlignmentConfig:
         learned: What of W is trained: `full`, all of it; `scale`, one scalar c in W = exp(c) P
             with P the depth-mean map that `initialization` names.
         rank: Rank r of a low-rank W = U V; from the depth-mean map P it is W = P + U V, with P
-            fixed and V = 0 at the start. None for a W without that limit.
+            fixed and V = 0 at the start. None for a full W.
         target_bias: Whether a bias per target node is learned: mask = sigmoid((s' W + b) / t).
         temperature: t in mask = sigmoid(s' W / t).
         profile_penalty: Weight of a penalty on masks whose share per layer differs from the
@@ -66,14 +66,14 @@ class AlignmentConfig:
 
             with s the raw source scores and w the depth-mean weights between layers.
         source_vectors: Score vectors per task that a study trains W on, each attributed on a
-            bootstrap sample of the source pairs; 1 for the one of all pairs. `align` itself takes
-            as many as it is given.
+            bootstrap sample of the source pairs; 1 for the vector of all pairs. `align` itself
+            takes as many as it is given.
         sparsity: Weight lambda of the mean mask in the loss.
-        learning_rate: Adam's.
+        learning_rate: Learning rate of Adam.
         epochs: Passes over the pairs of all tasks.
         batch_size: Pairs per step.
-        seed: Of the initialisation, of the order of the batches, and of the draws where a task
-            has several score vectors.
+        seed: Seed of the initialisation, of the order of the batches, and of the draws where a
+            task has several score vectors.
 
     Raises:
         ConfigError: a value of another type than its field, or one that makes no sense.
@@ -95,12 +95,9 @@ class AlignmentConfig:
     source_vectors: int = 1
 
     def __post_init__(self) -> None:
-        for name, kinds in (
-            ("normalization", Normalization),
-            ("initialization", Initialization),
-            ("learned", Learned),
-        ):
-            check_choice(name, getattr(self, name), get_args(kinds))
+        check_choice("normalization", self.normalization, get_args(Normalization))
+        check_choice("initialization", self.initialization, get_args(Initialization))
+        check_choice("learned", self.learned, get_args(Learned))
         for name in ("temperature", "learning_rate", "init_std"):
             check_number(name, getattr(self, name), above=0)
         for name in ("sparsity", "profile_penalty"):
@@ -135,7 +132,7 @@ class AlignmentConfig:
         for every pair. The paper attributes scores on 100 pairs and trains W on the whole train
         split; in a study these are `attribution_pairs=100` and `train_pairs="all"`.
         """
-        settings: dict = {
+        settings: dict[str, Any] = {
             "normalization": "none",
             "initialization": "random",
             "init_std": 0.02,
@@ -149,6 +146,5 @@ class AlignmentConfig:
             "learned": "full",
             "profile_penalty": 0.0,
             "source_vectors": 1,
-            **changes,
         }
-        return cls(**settings)
+        return cls(**settings | changes)

@@ -1,9 +1,9 @@
 """An alignment, or several, as tensors and JSON-able metadata, and back.
 
-Of one: tensors W, bias, loss, kl, mean_mask; metadata source, target, config, tasks, provenance.
-Of several: the same tensors with `0.`, `1.`, ... before their names; metadata steps, a list.
-
-Of the paper's code: W, the names of its nodes, and its settings (`dfa_tl.io.paper`).
+One alignment has the tensors W, bias, loss, kl, mean_mask and the metadata source, target, config,
+tasks, provenance. Several have the same tensors with `0.`, `1.`, ... before their names, and the
+metadata steps, a list. A file of the paper's code has W, the names of its nodes, and its settings
+(`dfa_tl.io.paper`).
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[s
     """Arguments of `Alignment`, which checks the shapes and values of W and bias itself.
 
     Raises:
-        FileFormatError: parts of another type or shape than `pack` makes.
+        FileFormatError: parts with another type or shape than `pack` gives them.
         KeyError, TypeError, ConfigError: parts that are missing or make no sense.
     """
     unknown = set(tensors).difference(("W", "bias", *HISTORY))
     if unknown:
-        raise FileFormatError(f"it holds tensors that an alignment has not: {sorted(unknown)[:5]}")
+        raise FileFormatError(f"an alignment has no tensors called {sorted(unknown)[:5]}")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise FileFormatError(f"{name} must hold numbers, it holds {tensor.dtype}")
@@ -88,26 +88,23 @@ def _history(tensors: Mapping[str, Tensor], tasks: object) -> AlignmentHistory |
 
 def pack_all(steps: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of several alignments."""
-    tensors, metadata = {}, []
+    tensors: dict[str, Tensor] = {}
+    metadata: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
-        own, about = pack(step)
-        # Copies: an alignment may be in a chain twice, and safetensors takes no shared memory.
-        tensors |= {f"{number}.{name}": tensor.clone() for name, tensor in own.items()}
-        metadata.append(about)
+        of_step, step_metadata = pack(step)
+        # Copies: an alignment may be in a chain twice, and safetensors refuses shared memory.
+        tensors |= {f"{number}.{name}": tensor.clone() for name, tensor in of_step.items()}
+        metadata.append(step_metadata)
     return tensors, {"steps": metadata}
 
 
 def unpack_all(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Arguments of each `Alignment`, in order. Errors are those of `unpack`."""
-    steps = []
-    for number, about in enumerate(metadata["steps"]):
-        prefix = f"{number}."
-        own = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-        steps.append(unpack(own, about))
+    steps: list[dict[str, Any]] = []
+    for number, step_metadata in enumerate(metadata["steps"]):
+        start = f"{number}."
+        of_step = {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+        steps.append(unpack(of_step, step_metadata))
     return steps
 
 
@@ -118,7 +115,7 @@ PAPER_SETTINGS = {
     "lambda_sparse": "sparsity",
     "seed": "seed",
 }
-"""Our names of the settings that the paper's code saves with W."""
+"""From the settings that the paper's code saves with W to our names for them."""
 
 
 def from_paper(matrix: PaperMatrix) -> dict[str, Any]:
@@ -128,7 +125,7 @@ def from_paper(matrix: PaperMatrix) -> dict[str, Any]:
         ConfigError: settings that make no sense.
     """
     meta = matrix.meta
-    settings = {ours: meta[its] for its, ours in PAPER_SETTINGS.items() if its in meta}
+    settings = {ours: meta[paper] for paper, ours in PAPER_SETTINGS.items() if paper in meta}
     control = meta.get("control", "none")
     return {
         "W": matrix.W,

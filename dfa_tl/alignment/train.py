@@ -156,7 +156,10 @@ def train(
 ) -> AlignmentHistory:
     """Minimise the loss over the trained tensors of `parameters`, which it changes in place."""
     optimizer = torch.optim.Adam(parameters.trained, lr=settings.learning_rate)
-    log: list[tuple[float, float, float, str]] = []
+    losses: list[float] = []
+    divergences: list[float] = []
+    means: list[float] = []
+    tasks: list[str] = []
     with target.unchanged():
         batches = _batches(target, data, settings.batch_size)
         clean_runs = CleanRuns(target, len(batches), cache)
@@ -172,41 +175,46 @@ def train(
                 AlignmentWarning,
                 stacklevel=4,  # the line that called `align` or `target_only`
             )
-        with tqdm(total=n_steps, desc=f"align {target.name}", disable=not progress) as bar:
-            for _ in range(settings.epochs):
-                for number in torch.randperm(len(batches), generator=generator).tolist():
-                    task, batch = batches[number]
-                    vector = _drawn(inputs[task], generator)
-                    mask = parameters.mask(vector.scores, settings.temperature)
-                    kl, kl_gradient = _kl_of_mask(
-                        target, batch, mask.detach(), clean_runs, number, halving, looks[task]
-                    )
-                    mean_mask = mask.mean()
-                    penalty = settings.sparsity * mean_mask
-                    loss = kl + settings.sparsity * float(mean_mask.detach())
-                    if vector.profile is not None:
-                        distance = profile_distance(mask, vector.profile)
-                        penalty = penalty + settings.profile_penalty * distance
-                        loss += settings.profile_penalty * float(distance.detach())
-                    if not math.isfinite(loss):
-                        raise NumericsError(
-                            f"the alignment loss became {loss} at step {len(log) + 1} on {task!r}: "
-                            f"{where_not_finite(target, batch)}. Lower the learning rate, or check "
-                            "the scale of the scores"
-                        )
-                    # The chain rule by hand: the KL reaches the parameters through the mask alone.
-                    gradients = torch.autograd.grad(
-                        (mask * kl_gradient).sum() + penalty, parameters.trained
-                    )
-                    for tensor, gradient in zip(parameters.trained, gradients, strict=True):
-                        tensor.grad = gradient
-                    optimizer.step()
-                    log.append((loss, kl, float(mean_mask.detach()), task))
-                    bar.update()
-                    bar.set_postfix(loss=f"{loss:.3f}", mask=f"{log[-1][2]:.2f}")
-    *numbers, tasks = zip(*log, strict=True)
-    loss, kl, mean = (torch.tensor(each, dtype=torch.float32) for each in numbers)
-    return AlignmentHistory(loss, kl, mean, tasks)
+        numbers = (
+            number
+            for _ in range(settings.epochs)
+            for number in torch.randperm(len(batches), generator=generator).tolist()
+        )
+        bar = tqdm(numbers, f"align {target.name}", n_steps, disable=not progress)
+        for number in bar:
+            task, batch = batches[number]
+            vector = _drawn(inputs[task], generator)
+            mask = parameters.mask(vector.scores, settings.temperature)
+            kl, kl_gradient = _kl_of_mask(
+                target, batch, mask.detach(), clean_runs, number, halving, looks[task]
+            )
+            mean_mask = mask.mean()
+            penalty = settings.sparsity * mean_mask
+            loss = kl + settings.sparsity * float(mean_mask.detach())
+            if vector.profile is not None:
+                distance = profile_distance(mask, vector.profile)
+                penalty = penalty + settings.profile_penalty * distance
+                loss += settings.profile_penalty * float(distance.detach())
+            if not math.isfinite(loss):
+                raise NumericsError(
+                    f"the alignment loss became {loss} at step {len(tasks) + 1} on {task!r}: "
+                    f"{where_not_finite(target, batch)}. Lower the learning rate, or check "
+                    "the scale of the scores"
+                )
+            # The chain rule by hand: the KL reaches the parameters through the mask alone.
+            gradients = torch.autograd.grad(
+                (mask * kl_gradient).sum() + penalty, parameters.trained
+            )
+            for tensor, gradient in zip(parameters.trained, gradients, strict=True):
+                tensor.grad = gradient
+            optimizer.step()
+            losses.append(loss)
+            divergences.append(kl)
+            means.append(float(mean_mask.detach()))
+            tasks.append(task)
+            bar.set_postfix(loss=f"{loss:.3f}", mask=f"{means[-1]:.2f}")
+    loss, kl, mean = (torch.tensor(x, dtype=torch.float32) for x in (losses, divergences, means))
+    return AlignmentHistory(loss, kl, mean, tuple(tasks))
 
 
 def soft_masked_logits(

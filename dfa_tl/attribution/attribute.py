@@ -19,7 +19,7 @@ from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.scores import NodeScores
-from dfa_tl.settings import whole_number
+from dfa_tl.settings import check_choice, whole_number
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, kl, logit_diff
 from dfa_tl.tasks.pairs import PairDataset
@@ -128,8 +128,7 @@ def attribute(
 
 
 def _check_at(at: str, method: Method, ablation: str) -> None:
-    if at not in ("clean", "corrupt"):
-        raise ConfigError(f"unknown at={at!r}: choose 'clean' or 'corrupt'")
+    check_choice("at", at, ("clean", "corrupt"))
     if at == "corrupt" and method.score_at_corrupt is None:
         raise ConfigError(
             f"{method.name} takes no gradient at the corrupt run: leave at='clean', or choose "

@@ -7,9 +7,9 @@ from enum import Enum
 from typing import NamedTuple
 
 GOLD = "gold"
-"""What tables call the circuit that is attributed on the target itself."""
+"""Name in tables of the circuit that is attributed on the target itself."""
 FEW_PAIRS = "few-pairs"
-"""What tables call gold circuits that are attributed on fewer pairs."""
+"""Name in tables of gold circuits that are attributed on fewer pairs."""
 
 
 class Style(NamedTuple):
@@ -21,7 +21,7 @@ class Style(NamedTuple):
     pattern: str = ""
 
     def faint(self, opacity: float) -> str:
-        """Its colour, translucent."""
+        """The colour with an opacity below 1."""
         red, green, blue = (int(self.color[start : start + 2], 16) for start in (1, 3, 5))
         return f"rgba({red},{green},{blue},{opacity:g})"
 
@@ -32,10 +32,10 @@ PLAIN = Style("#6B6B6B")
 
 
 class Regime(str, Enum):
-    """The regimes. A member is equal to its name as a string.
+    """The regimes. A member equals its name as a string.
 
     Attributes:
-        label: What tables and figures call circuits of this regime.
+        label: Name in tables and figures of circuits of this regime.
         trained_on: What W is trained on.
         style: How its circuits look in figures.
     """
@@ -45,7 +45,7 @@ class Regime(str, Enum):
     style: Style
 
     def __new__(cls, name: str, label: str, trained_on: str, style: Style) -> Regime:
-        """A member that is a string."""
+        """Make a member that is a string."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.label, member.trained_on, member.style = label, trained_on, style
@@ -88,7 +88,7 @@ class Regime(str, Enum):
     def train_tasks(
         self, task: str, tasks: tuple[str, ...], related: Mapping[str, tuple[str, ...]]
     ) -> list[tuple[str, ...]]:
-        """The tasks that each W of a test task is trained on; none where there are not any.
+        """The tasks that each W of a test task is trained on; empty if there is no such W.
 
         Args:
             task: The test task.

@@ -27,18 +27,18 @@ def regression(
         minimise  sum_tasks |g - s' W - b|^2 + penalty |W|^2
 
     s' are the `centered` source scores and g the gold scores at zero mean and unit standard
-    deviation within each task, so that no task counts for more because its metric has larger
-    units; predicted scores are in those units, which leaves a ranking as it is. b is not
-    penalised. With X, G the tasks' s', g less their means over tasks, the solution is
+    deviation within each task, so that no task counts more because its metric has larger values;
+    predicted scores are in these units, which does not change their order. b is not penalised. With
+    X, G the tasks' s', g minus their means over tasks, the solution is
 
         W = X^T (X X^T + penalty I)^-1 G        b = mean(g) - mean(s') W
 
-    a system of one equation per task, for tasks are far fewer than nodes. One task alone has
-    nothing to regress on and gives its own gold scores for every s.
+    a system with one equation per task, since there are far fewer tasks than nodes. With one task
+    alone, every s gives the gold scores of that task.
 
     Args:
-        source_scores: Source scores of the training tasks, by task; for a single task, its
-            scores as they are will do.
+        source_scores: Source scores of the training tasks, by task; for a single task, the scores
+            alone are enough.
         gold: Target scores of the same tasks, attributed directly.
         penalty: Weight of the ridge, above 0.
 
@@ -80,8 +80,8 @@ def regression(
 def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
     """The mean over tasks of gold scores at zero mean and unit standard deviation in each task.
 
-    Standardised, no task counts for more because its metric has larger units. Constant scores,
-    which rank nothing, count as ones.
+    This way no task counts more because its metric has larger values. Constant scores, which rank
+    nothing, count as ones.
 
     Raises:
         ConfigError: no tasks.
@@ -102,12 +102,12 @@ def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
 
 
 def _by_task(scores: NodeScores | Mapping[str, NodeScores]) -> Mapping[str, NodeScores]:
-    """The scores by task; a single vector is that of one task."""
+    """The scores by task; a single vector belongs to a single task."""
     return {"task": scores} if isinstance(scores, NodeScores) else scores
 
 
 def _standardised(scores: Mapping[str, NodeScores], side: str) -> Tensor:
-    """One row per task. Raises for no tasks, and for scores of different models."""
+    """One row per task. Raises if there are no tasks, or scores of different models."""
     if not scores:
         raise ConfigError(f"no tasks: give {side} scores of at least one")
     first = next(iter(scores.values()))

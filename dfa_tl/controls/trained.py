@@ -28,19 +28,18 @@ def target_only(
 ) -> NodeScores:
     """A mask trained on the target alone: what the optimiser can do without any source.
 
-    One logit per target node, trained with `align`'s loss on the pairs of all the tasks given. In
+    One logit per target node, trained with `align`'s loss on the pairs of all given tasks. In
     `align`'s terms it is a W of one row under the constant score 1.
 
     Args:
-        target: The target model; it is as it was afterwards.
-        data: Pairs to train on, by task; for the control of one task, that task's train pairs,
-            which need no name beside their own.
-        config: Its optimiser, sparsity, temperature and seed; the settings of W, of source scores
-            and of their profile do not apply. The default is the paper's, in batches of 16: a
-            single logit moves by no more than the learning rate in a step, and .1 is the paper's.
-        start: Every logit before training. 1/2 is where the default W starts under constant
-            scores. From 0 a mask may get stuck: every node is half off at first, and the clean
-            behaviour may be gone.
+        target: The target model; it is not changed.
+        data: Pairs to train on, by task; for a single task, its pairs alone are enough.
+        config: Optimiser, sparsity, temperature and seed; the settings of W, of source scores and
+            of their profile do not apply. The default is the paper's, in batches of 16: a logit
+            moves by at most the learning rate in a step, and the paper's rate is .1.
+        start: Every logit before training. The default W starts at 1/2 under constant scores. From
+            0 a mask may get stuck: every node is half removed at first, and the clean behaviour may
+            be lost.
         progress: Show a progress bar.
 
     Returns:
@@ -48,7 +47,7 @@ def target_only(
 
     Raises:
         ConfigError: no tasks.
-        DataError: pairs that the target's tokenizer makes unusable.
+        DataError: pairs that cannot be used with the target's tokenizer.
         NumericsError: the loss is not finite.
     """
     data = by_task(data)
@@ -56,7 +55,7 @@ def target_only(
         raise ConfigError("target_only(data=...) has no tasks to train on: give at least one")
     check_number("start", start)
     settings = config or AlignmentConfig.paper(batch_size=16)
-    with target.unchanged():  # what is trained is made in here: the caller may be in inference mode
+    with target.unchanged():  # it leaves the caller's inference mode, so the mask can be trained
         shape = (1, len(target.nodes))
         logits = torch.full(shape, float(start), dtype=torch.float32, device=target.device)
         mask = LinearMap.full(logits)
@@ -79,7 +78,7 @@ def target_only(
 
 
 def free_mask_settings(settings: AlignmentConfig) -> AlignmentConfig:
-    """Settings of W as a study's `target_only` takes them, with the paper's learning rate."""
+    """The settings of a study's `target_only`: those of W, with the paper's learning rate."""
     return AlignmentConfig.paper(
         seed=settings.seed,
         temperature=settings.temperature,

@@ -19,7 +19,7 @@ from dfa_tl.settings import check_seed
 
 @checked_arguments
 def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None) -> Alignment:
-    """An untrained random W, of the config's seed and standard deviation."""
+    """An untrained random W, with the config's seed and standard deviation."""
     settings = config or AlignmentConfig.paper()
     generator = torch.Generator().manual_seed(settings.seed)
     matrix = settings.init_std * normal(len(source), len(target), generator)
@@ -28,7 +28,7 @@ def random_W(source: NodeSet, target: NodeSet, config: AlignmentConfig | None = 
 
 @checked_arguments
 def untrained_W(source: NodeSet, target: NodeSet, config: AlignmentConfig) -> Alignment:
-    """W, and its bias, as `align` starts with them under the same settings."""
+    """W and its bias at the start of `align` with the same settings."""
     generator = torch.Generator().manual_seed(config.seed)
     with torch.inference_mode(False):
         start = initial_map(source, target, config, generator, torch.device("cpu"))
@@ -56,7 +56,7 @@ def depth_mean_W(
 def depth_mean_paper_W(
     source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
 ) -> Alignment:
-    """The paper's depth-mean heuristic (`dfa_tl.alignment.depth`); arguments of `depth_mean_W`."""
+    """The paper's depth-mean heuristic (`dfa_tl.alignment.depth`); arguments as `depth_mean_W`."""
     settings = config or AlignmentConfig(normalization="none")
     matrix = depth_mean_paper(source, target)
     provenance = {"control": "depth_mean_paper_W"}
@@ -78,10 +78,7 @@ def permuted_W(alignment: Alignment, seed: int) -> Alignment:
 
 @checked_arguments
 def scrambled_s(scores: NodeScores, seed: int) -> NodeScores:
-    """The same values on other nodes, in a random order.
-
-    Nodes without a score stay as they are: the values are permuted among the others.
-    """
+    """The same values, assigned to the nodes in a random order; nodes without a score keep none."""
     check_seed("seed", seed)
     scored = [index for index, node in enumerate(scores.nodes) if node.name not in scores.unscored]
     values = scores.values.clone()

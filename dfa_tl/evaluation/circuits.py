@@ -2,11 +2,11 @@
 
     nodes   rank heads and MLPs by signed score, keep the best int(k n); the input is always clean
     mib     rank the input with them (n + 1 items), keep the best int(k (n + 1)); a circuit without
-            the input is disconnected: f = 0, nothing is run
+            the input is disconnected: f = 0, and it is not run
 
 `mib` is the node-level evaluation of the Mechanistic Interpretability Benchmark, needed only to
-compare with published numbers. Scores without one for the input (a transferred circuit) give it 0
-there, as the published evaluation does.
+compare with published numbers. There, an input without a score (as in a transferred circuit) counts
+as 0, as in the published evaluation.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from dfa_tl.errors import ConfigError
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import check_choice
 
 Protocol = Literal["nodes", "mib"]
 
@@ -38,14 +38,6 @@ class Circuits:
     connected: Bool[Tensor, " k"]
 
 
-def check_protocol(protocol: str) -> None:
-    """Raise `ConfigError` for an unknown protocol."""
-    if protocol not in get_args(Protocol):
-        raise ConfigError(
-            f"unknown protocol {protocol!r}: choose one of {', '.join(get_args(Protocol))}"
-        )
-
-
 def circuits_of(
     scores: NodeScores, ks: Sequence[float], protocol: str, *, absolute: bool = False
 ) -> Circuits:
@@ -53,7 +45,7 @@ def circuits_of(
 
     Nodes that were not scored are in every circuit and are not counted in n.
     """
-    check_protocol(protocol)
+    check_choice("protocol", protocol, get_args(Protocol))
     with_input = protocol == "mib"
     values = scores.values
     scored = torch.ones_like(values, dtype=torch.bool)

@@ -91,7 +91,7 @@ class FaithfulnessCurve:
     corrupt: Float[np.ndarray, " pair"]
     protocol: str = "nodes"
     metric: str = "logit_diff"
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     empty: Float[np.ndarray, " pair"] | None = None
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.evaluation.circuits import Circuits, check_protocol, circuits_of
+from dfa_tl.evaluation.circuits import Circuits, circuits_of
 from dfa_tl.evaluation.curve import MIB_KS, FaithfulnessCurve, check_grid
 from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.batching import Halving
@@ -124,7 +124,6 @@ def evaluate_many(
     Returns:
         `curves[scores_name][metric_name]`.
     """
-    check_protocol(protocol)
     check_ablation(ablation)
     grid = check_grid(ks)
     wanted = {"logit_diff": logit_diff} if metrics is None else dict(metrics)
@@ -132,12 +131,12 @@ def evaluate_many(
         raise ConfigError("nothing to evaluate: give at least one score vector and one metric")
     for vector in scores.values():
         check_nodes(vector, model.nodes, model.name)
-    pairs = data.tokenize(model)
     circuits = {
         name: circuits_of(vector, grid, protocol, absolute=absolute)
         for name, vector in scores.items()
     }
     kept, lookup = _distinct(circuits)
+    pairs = data.tokenize(model)
     without_input = ablation != "counterfactual" and protocol == "mib"
     corrupt, clean, empty = 0, 1, 2
     first_circuit = 2 if ablation == "counterfactual" else 3

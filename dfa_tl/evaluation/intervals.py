@@ -43,6 +43,7 @@ from scipy.integrate import trapezoid
 
 from dfa_tl.errors import ConfigError, DataError, NumericsError
 from dfa_tl.evaluation.curve import FaithfulnessCurve, check_same_pairs
+from dfa_tl.settings import check_number
 
 _BLOCK = 2**20
 
@@ -67,7 +68,7 @@ class Interval:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        check_level(self.level)
+        check_number("level", self.level, above=0, below=1)
         if not self.low <= self.high:
             raise ConfigError(f"an interval needs low <= high, got {self.low} and {self.high}")
 
@@ -97,7 +98,7 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_level(self.level)
+        check_number("level", self.level, above=0, below=1)
         needed = ceil(2 / (1 - self.level) - 1e-6)
         if self.resamples < needed:
             raise ConfigError(
@@ -182,12 +183,6 @@ def _paired(
         return ours(means[:, :width]) - theirs(means[:, width:])
 
     return np.hstack([_columns(first), _columns(second)]), difference
-
-
-def check_level(level: float) -> None:
-    """Refuse a level outside (0, 1)."""
-    if not 0 < level < 1:
-        raise ConfigError(f"the confidence level must lie in (0, 1), got {level}")
 
 
 def blocks(rows: int, width: int) -> Iterator[slice]:
@@ -289,7 +284,7 @@ def seed_spread(
         NumericsError: no values, or values that are not finite.
         ConfigError: the level is not within (0, 1).
     """
-    check_level(level)
+    check_number("level", level, above=0, below=1)
     sample = np.asarray(values, dtype=float)
     if not len(sample) or not np.isfinite(sample).all():
         raise NumericsError(f"a spread needs at least one value, all finite; got {sample.tolist()}")

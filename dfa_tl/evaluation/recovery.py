@@ -1,4 +1,4 @@
-"""What an aligned circuit recovers of the gold circuit's CPR.
+"""How much of the gold circuit's CPR an aligned circuit recovers.
 
     ratio = aligned / gold,    above the floor = (aligned - random) / (gold - random)
 
@@ -16,13 +16,7 @@ from dfa_tl.evaluation.intervals import Interval
 
 @dataclass(frozen=True)
 class Recovery:
-    """What an aligned circuit recovers of the gold circuit's CPR.
-
-    Attributes:
-        ratio: The paper's: aligned / gold. None where undefined.
-        above_floor: (aligned - random) / (gold - random). None where undefined.
-        reason: Why both are undefined; None where they are not.
-    """
+    """Both recovery ratios of CPR; None where they are undefined, for a `reason`."""
 
     ratio: float | None
     above_floor: float | None
@@ -47,7 +41,7 @@ def recovery(
         gold: CPR of the gold circuit, or its interval.
         random: CPR under random W, averaged over draws.
         floor: CPR of a circuit that recovers nothing before k = 1 (`FaithfulnessCurve.floor`).
-        tolerance: How far above both gold has to be, at least 0, in units of CPR.
+        tolerance: How far gold must be above both, in units of CPR; at least 0.
 
     Raises:
         NumericsError: a CPR is not finite.
