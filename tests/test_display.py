@@ -23,7 +23,7 @@ from dfa_tl import (
 )
 from dfa_tl.analysis.render import Table
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults
-from dfa_tl.study.jobs import Failure
+from dfa_tl.study.job import Failure
 
 EVIL = '<img src=x onerror="alert(1)">'
 SMALL, LARGE = NodeSet(2, 2), NodeSet(3, 4)

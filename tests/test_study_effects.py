@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from dfa_tl import AlignmentConfig, FaithfulnessCurve, NodeScores, analysis
-from dfa_tl.analysis.break_even import worth
-from dfa_tl.analysis.effects import effects, overall, unbounded_tasks
+from dfa_tl.analysis.break_even import break_even
+from dfa_tl.analysis.effects import overall, source_effect, unbounded_tasks
 from dfa_tl.analysis.tables import scaling
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.study import PairSpec, StudyResults, run_study
-from dfa_tl.study import measurement as measure_module
+from dfa_tl.study import PairSpec, StudyResults, evaluate_job, run_study
+from dfa_tl.study.keys import CircuitKey
 from test_study import PAIR, TASKS, TINY
 
 CONTROLS = ("random_W", "uniform_s", "scrambled_s", "target_only", "depth_mean", "untrained_W")
@@ -176,16 +176,14 @@ def test_a_chain_is_tested_on_the_constant_that_it_was_trained_with(tmp_path):
     config = replace(TINY, pairs=(chain,), controls=("uniform_s", "random_s"))
     results = run_study(config, tmp_path, progress=False)
     scores = results.scores(chain.name, TASKS[0], "none")
-    label = f"uniform_s|default|{TASKS[1]}|8|0"
-    (job,) = [job for job in results.evaluations if job.settings["method"] == "none"
-              and job.settings["task"] == TASKS[0]]  # fmt: skip
+    key = CircuitKey("uniform_s", "default", (TASKS[1],), 8)
+    (job,) = [job for job in results.evaluations if (job.method, job.task) == ("none", TASKS[0])]
     for circuit in job.circuits:
-        (role,) = circuit.needs
-        assert circuit.needs[role].settings["source"] == "toy-small"
-        assert circuit.needs[role].settings["target"] == "toy-large"
+        (W,) = circuit.needs
+        assert (W.source.name, W.target.name) == ("toy-small", "toy-large")
     plain = run_study(replace(config, pairs=(PAIR,)), tmp_path, progress=False)
     alone = plain.scores(PAIR.name, TASKS[0], "none")
-    torch.testing.assert_close(scores[label].values, alone[label].values)
+    torch.testing.assert_close(scores[key].values, alone[key].values)
 
 
 def test_a_metric_without_faithfulness_does_not_cost_the_others(tmp_path, monkeypatch):
@@ -194,7 +192,7 @@ def test_a_metric_without_faithfulness_does_not_cost_the_others(tmp_path, monkey
     def constant(logits, batch):
         return torch.ones(len(batch))
 
-    monkeypatch.setitem(measure_module.METRICS, "accuracy", constant)
+    monkeypatch.setitem(evaluate_job.METRICS, "accuracy", constant)
     config = replace(TINY, controls=(), metrics=("logit_diff", "accuracy"))
     results = run_study(config, tmp_path, progress=False)
     assert not results.failures
@@ -229,8 +227,8 @@ class Handmade:
             )  # fmt: skip
             variant = "" if regime in ("gold", "few-pairs", "random_W") else "default"
             method = "none" if regime == "uniform_s" else "nap"
-            label = f"{regime}|{variant}|x|{n}|0"
-            self.saved.setdefault((task, method), {})[label] = curve
+            key = CircuitKey(regime, variant, ("x",), n)
+            self.saved.setdefault((task, method), {})[key] = curve
             infinite = np.inf if gap < 1 else 1.0
             self.rows.append(
                 {
@@ -252,7 +250,7 @@ def test_pairs_needed_are_those_from_which_all_larger_numbers_suffice():
     levels = {("gold", "ioi"): 0.9, ("zero-shot", "ioi"): 0.6, ("gold", "mcqa"): 0.5,
               ("zero-shot", "mcqa"): 0.8}  # fmt: skip
     few = [("ioi", [(1, 0.3), (2, 0.7), (4, 0.5), (8, 0.8)]), ("mcqa", [(1, 0.9), (2, 0.4)])]
-    table = worth(Handmade(levels, few=few), "zero-shot").frame.set_index("task")
+    table = break_even(Handmade(levels, few=few), "zero-shot").frame.set_index("task")
     assert table["pairs needed"]["ioi"] == 8
     assert table["pairs needed"]["mcqa"] is pd.NA
 
@@ -285,7 +283,7 @@ def test_a_large_table_can_still_reject():
     levels = {}
     for number in range(120):
         levels |= {("zero-shot", f"task {number}"): 0.9, ("uniform_s", f"task {number}"): 0.5}
-    table = effects(Handmade(levels, pairs=64), "uniform_s", "zero-shot").frame
+    table = source_effect(Handmade(levels, pairs=64), "uniform_s", "zero-shot").frame
     assert len(table) == 120
     assert (table["p (Holm)"] < 0.05).all()
 

@@ -12,6 +12,7 @@ from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, analysis, run_study
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.intervals import Bootstrap, cpr_interval
+from dfa_tl.study.keys import CircuitKey
 from dfa_tl.viz import (
     controls_by_task,
     cost_frontier,
@@ -183,7 +184,7 @@ def test_controls(results):
     uniform = next(trace for trace in figure.data if trace.name == "uniform_s")
     values = mean_values(results, "uniform_s", method="none")
     any_curve = results.saved["a -> b", "ioi", "none", 0][
-        "uniform_s|default|arithmetic_addition+arithmetic_subtraction|16|0"
+        CircuitKey("uniform_s", "default", ("arithmetic_addition", "arithmetic_subtraction"), 16)
     ]
     interval = cpr_interval(replace(any_curve, pair_values=values), Bootstrap(0.9, 60))
     assert uniform.x[0] == pytest.approx(results.cpr(regime="uniform_s", test_task="ioi"))

@@ -40,7 +40,7 @@ from dfa_tl.evaluation.intervals import (
 )
 from dfa_tl.evaluation.spread import seed_spread
 from dfa_tl.evaluation.tests import cpr_difference_p_value, holm
-from dfa_tl.study.measurement import View
+from dfa_tl.study.keys import View, of_row
 from dfa_tl.study.results import StudyResults
 
 PERMUTATIONS = 1999
@@ -277,12 +277,8 @@ def _comparisons(
 def averaged(results: StudyResults, rows: Any, view: View | None = None) -> FaithfulnessCurve:
     """The curve whose pair values are the mean of these circuits', rows of `headline(view)`."""
     curves = []
-    columns = "pair test_task method seed regime variant train_tasks pairs draw".split()
-    for values in rows[columns].itertuples(index=False):
-        row = dict(zip(columns, values, strict=True))
-        at = (row["pair"], row["test_task"], row["method"], int(row["seed"]))
-        saved = results.curves(*at, view=view)
-        label = "|".join(str(row[name]) for name in columns[4:])
-        curves.append(saved[label])
+    for row in rows.to_dict("records"):
+        job = (row["pair"], row["test_task"], row["method"], int(row["seed"]))
+        curves.append(of_row(row, results.curves(*job, view=view)))
     values = np.mean([curve.pair_values for curve in curves], axis=0)
     return replace(curves[0], pair_values=values)

@@ -16,6 +16,7 @@ import pandas as pd
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.intervals import Bootstrap
+from dfa_tl.study.keys import CircuitKey, of_row
 
 
 @runtime_checkable
@@ -33,8 +34,8 @@ class Results(Protocol):
 
     def curves(
         self, pair: str, task: str, method: str, seed: int = 0, *, grid: str | None = None
-    ) -> Mapping[str, FaithfulnessCurve]:
-        """Curves of a test task by `regime|variant|train tasks|pairs|draw`."""
+    ) -> Mapping[CircuitKey, FaithfulnessCurve]:
+        """Curves of a test task by circuit."""
         ...
 
 
@@ -83,8 +84,7 @@ def mean_curve(results: Results, rows: Any, grid: str | None = None) -> Faithful
         saved = results.curves(
             row["pair"], row["test_task"], row["method"], int(row["seed"]), grid=grid
         )
-        names = ("regime", "variant", "train_tasks", "pairs", "draw")
-        found.append(saved["|".join(str(row[name]) for name in names)])
+        found.append(of_row(row, saved))
     return replace(found[0], pair_values=np.mean([curve.pair_values for curve in found], axis=0))
 
 

@@ -19,6 +19,7 @@ from dfa_tl import viz
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.scores import NodeScores
+from dfa_tl.study.keys import CircuitKey
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import escaped_json
 
@@ -185,9 +186,9 @@ def of_circuit(
             scores = step.transfer(scores)
         return scores
 
-    def of(values: Mapping[str, Any], name: str) -> Any:
-        for label, value in values.items():
-            if label.split("|")[0] == name:
+    def of(values: Mapping[CircuitKey, Any], name: str) -> Any:
+        for key, value in values.items():
+            if key.name == name:
                 return value
         raise ConfigError(f"no {name} circuit of {task} was measured")
 

@@ -44,6 +44,7 @@ from dfa_tl.settings import (
     seeds,
     whole_numbers,
 )
+from dfa_tl.study.keys import View
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.registry import check_task, relations
@@ -85,20 +86,25 @@ class PairSpec:
                     f"PairSpec({name}=...): expected the name of a model, got "
                     f"{got(getattr(self, name))}"
                 )
-        models = (self.source, *self.via, self.target)
-        if not all(isinstance(model, str) and model for model in models):
-            raise ConfigError(f"via: a pair needs the names of its models, got {shown(models)}")
+        if not all(isinstance(model, str) and model for model in self.models):
+            raise ConfigError(
+                f"via: a pair needs the names of its models, got {shown(self.models)}"
+            )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The source, the models in between, and the target."""
+        return (self.source, *self.via, self.target)
 
     @property
     def name(self) -> str:
         """`source -> target`, with the models in between."""
-        return " -> ".join((self.source, *self.via, self.target))
+        return " -> ".join(self.models)
 
     @property
     def steps(self) -> tuple[tuple[str, str], ...]:
         """Source and target of each W."""
-        models = (self.source, *self.via, self.target)
-        return tuple(pairwise(models))
+        return tuple(pairwise(self.models))
 
 
 @dataclass(frozen=True)
@@ -248,6 +254,22 @@ class StudyConfig:
             raise ConfigError("variants: give at least one alignment setting")
         if any(value.seed != 0 for value in self.variants.values()):
             raise ConfigError("variants: the seed is the study's (seeds=...); leave theirs at 0")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all models, each once."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in pair.models))
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The headline's view, and those that differ from it in one thing."""
+        first = View(self.protocols[0], self.rankings[0], self.metrics[0])
+        return (
+            first,
+            *(first._replace(protocol=name) for name in self.protocols[1:]),
+            *(first._replace(ranking=name) for name in self.rankings[1:]),
+            *(first._replace(metric=name) for name in self.metrics[1:]),
+        )
 
     @property
     def related(self) -> dict[str, tuple[str, ...]]:
