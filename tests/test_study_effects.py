@@ -205,6 +205,8 @@ def test_a_metric_without_faithfulness_does_not_cost_the_others(tmp_path, monkey
 class Handmade:
     """A study of one pair and method whose curves are given, by (regime, task)."""
 
+    __class__ = StudyResults  # for the checks of arguments
+
     def __init__(self, levels, *, level=0.95, gap=4.0, noise=0.01, few=(), pairs=12):
         tasks = tuple(dict.fromkeys(task for _, task in levels))
         self.config = SimpleNamespace(

@@ -14,18 +14,17 @@ the regimes and the main controls, to show what hangs on the choice.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.arguments import checked_arguments, got
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
-from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.grids import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.intervals import Bootstrap
@@ -44,7 +43,7 @@ from dfa_tl.settings import (
     seeds,
     whole_numbers,
 )
-from dfa_tl.study.keys import View
+from dfa_tl.study.keys import PairSpec, View
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.registry import check_task, relations
@@ -62,49 +61,6 @@ CHOICES: dict[str, Collection[str]] = {
     "metrics": METRICS,
 }
 _MAY_BE_EMPTY = ("controls", "few_pairs_methods")
-
-
-@dataclass(frozen=True)
-class PairSpec:
-    """A source and a target model, by the names or folders that `load_model` takes.
-
-    Attributes:
-        source: Model whose circuits are known.
-        target: Model that they are carried over to.
-        via: Models in between: W is trained for each step and the steps are composed.
-    """
-
-    source: str
-    target: str
-    via: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "via", listed(self.via))
-        for name in ("source", "target"):
-            if not isinstance(getattr(self, name), str):
-                raise ConfigError(
-                    f"PairSpec({name}=...): expected the name of a model, got "
-                    f"{got(getattr(self, name))}"
-                )
-        if not all(isinstance(model, str) and model for model in self.models):
-            raise ConfigError(
-                f"via: a pair needs the names of its models, got {shown(self.models)}"
-            )
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The source, the models in between, and the target."""
-        return (self.source, *self.via, self.target)
-
-    @property
-    def name(self) -> str:
-        """`source -> target`, with the models in between."""
-        return " -> ".join(self.models)
-
-    @property
-    def steps(self) -> tuple[tuple[str, str], ...]:
-        """Source and target of each W."""
-        return tuple(pairwise(self.models))
 
 
 @dataclass(frozen=True)
@@ -250,6 +206,7 @@ class StudyConfig:
             raise ConfigError(
                 f"variants: expected settings of align by name, got {self.variants!r}"
             )
+        object.__setattr__(self, "variants", dict(self.variants))
         if not self.variants:
             raise ConfigError("variants: give at least one alignment setting")
         if any(value.seed != 0 for value in self.variants.values()):
@@ -298,14 +255,7 @@ class StudyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON-able values."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain["pairs"] = [asdict(pair) | {"via": list(pair.via)} for pair in self.pairs]
-        plain["variants"] = {name: asdict(value) for name, value in self.variants.items()}
-        plain["relations"] = {task: list(others) for task, others in self.relations.items()}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in plain.items()
-        }
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     @checked_arguments

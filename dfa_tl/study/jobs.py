@@ -62,6 +62,33 @@ class Bootstrapped:
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingJob(Job):
+    """A job that trains on the target.
+
+    Attributes:
+        target: The target model.
+        data: The pairs of each task that are used.
+    """
+
+    target: ModelSpec
+    data: tuple[Sample, ...]
+
+    @property
+    def model_run(self) -> str:
+        """The target."""
+        return self.target.name
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the pairs."""
+        return tuple(sample.task for sample in self.data)
+
+    def tokens(self) -> dict[str, PairDataset]:
+        """The pairs of each task as the target's tokens."""
+        return {sample.task: sample.tokens(self.target) for sample in self.data}
+
+
 class ScoresJob(Job):
     """A job whose result is one score vector."""
 
@@ -148,13 +175,11 @@ def _subset(data: PairDataset, indices: list[int]) -> PairDataset:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class AlignJob(Job):
+class AlignJob(TrainingJob):
     """W from one model to another.
 
     Attributes:
-        source: The model whose circuits W carries over.
-        target: The model that they are carried over to.
-        data: The pairs of each task that W is trained on.
+        source: The model whose circuits W carries over to the target.
         config: How W is trained.
         scores: Source scores of each task: one vector, or several of bootstrapped pairs.
         stand_in: Name of the control whose stand-in takes the place of source scores.
@@ -164,21 +189,9 @@ class AlignJob(Job):
     code_version: ClassVar[int] = 1
 
     source: ModelSpec
-    target: ModelSpec
-    data: tuple[Sample, ...]
     config: AlignmentConfig
     scores: Mapping[str, tuple[AttributeJob, ...]] = field(default_factory=dict)
     stand_in: str | None = None
-
-    @property
-    def model_run(self) -> str:
-        """The target."""
-        return self.target.name
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that W is trained on."""
-        return tuple(sample.task for sample in self.data)
 
     @property
     def summary(self) -> dict[str, object]:
@@ -199,7 +212,7 @@ class AlignJob(Job):
         if self.stand_in is not None:
             stand_in: Any = CONTROLS.find(self.stand_in).stand_in
             scores = stand_in(self.source.load().nodes, self.tasks, self.config.seed)
-        data = {sample.task: sample.tokens(self.target) for sample in self.data}
+        data = self.tokens()
         alignment = align(scores, target, data, self.config, progress=False)
         return Result(
             lambda folder: alignment.save(folder / ALIGNMENT_FILE),
@@ -277,31 +290,17 @@ class ControlInputs:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ControlJob(ScoresJob):
+class ControlJob(TrainingJob, ScoresJob):
     """Scores of a control that is trained on the target.
 
     Attributes:
         inputs: What it is built from, beside the target.
-        target: The target model.
-        data: The pairs of each task that it is trained on.
     """
 
     kind: ClassVar[str] = "control"
     code_version: ClassVar[int] = 1
 
     inputs: ControlInputs
-    target: ModelSpec
-    data: tuple[Sample, ...]
-
-    @property
-    def model_run(self) -> str:
-        """The target."""
-        return self.target.name
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that it is trained on."""
-        return tuple(sample.task for sample in self.data)
 
     @property
     def summary(self) -> dict[str, object]:
@@ -316,7 +315,7 @@ class ControlJob(ScoresJob):
     def run(self, store: Store) -> Result:
         """Train the control."""
         control, target = CONTROLS.find(self.inputs.control), self.target.load()
-        data = {sample.task: sample.tokens(self.target) for sample in self.data}
+        data = self.tokens()
         inputs = self.inputs.load(store, target.nodes, target=target, data=data)
         scores = control.scores(inputs)
         return Result(_scores_writer(scores), _costs(control.passes(inputs.config), data))

@@ -1,12 +1,64 @@
-"""`CircuitKey`, which circuit was measured, and `View`, how it was measured."""
+"""What identifies measured circuits.
+
+`PairSpec` says between which models, `CircuitKey` which circuit, and `View` how it was measured.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
+from dfa_tl.arguments import got
+from dfa_tl.display import shown
+from dfa_tl.errors import ConfigError
+from dfa_tl.settings import listed
+
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """A source and a target model, by the names or folders that `load_model` takes.
+
+    Attributes:
+        source: Model whose circuits are known.
+        target: Model that they are carried over to.
+        via: Models in between: W is trained for each step and the steps are composed.
+    """
+
+    source: str
+    target: str
+    via: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "via", listed(self.via))
+        for name in ("source", "target"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(
+                    f"PairSpec({name}=...): expected the name of a model, got "
+                    f"{got(getattr(self, name))}"
+                )
+        if not all(isinstance(model, str) and model for model in self.models):
+            raise ConfigError(
+                f"via: a pair needs the names of its models, got {shown(self.models)}"
+            )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The source, the models in between, and the target."""
+        return (self.source, *self.via, self.target)
+
+    @property
+    def name(self) -> str:
+        """`source -> target`, with the models in between."""
+        return " -> ".join(self.models)
+
+    @property
+    def steps(self) -> tuple[tuple[str, str], ...]:
+        """Source and target of each W."""
+        return tuple(pairwise(self.models))
 
 
 class View(NamedTuple):
