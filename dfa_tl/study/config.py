@@ -1,15 +1,15 @@
 """`StudyConfig`: what a study compares. Frozen, checked when built, the same in YAML and Python.
 
 A regime is what W is trained on before it carries over the circuit of a test task; see
-`dfa_tl.controls.regimes`. Near-distribution takes the related tasks of `relations` and leaves out a
-task that has none; cross-task is the whole matrix, of which in-distribution is the diagonal.
+`dfa_tl.controls.regimes`. Near-distribution trains on the related tasks of `relations` and skips a
+task that has none; cross-task is the whole matrix, whose diagonal is in-distribution.
 
 A seed draws the train pairs, the initialisation and batch order of W and every control. Test pairs
 are the same for all seeds (`test_seed`), so circuits of different seeds can be paired.
 
 Views: the first protocol, ranking, grid and metric are the headline's. Everything is measured on
 every grid; the other protocols, rankings and metrics are varied one at a time, and only for gold,
-the regimes and the main controls, to show what hangs on the choice.
+the regimes and the main controls, to show how much the choice matters.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class StudyConfig:
             raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")
         for method in (*self.methods, *self.few_pairs_methods):
             METHODS[method].check_ablation(self.ablation)
-        Bootstrap(self.level, self.resamples)  # it refuses too few resamples for the level
+        Bootstrap(self.level, self.resamples)  # refuses too few resamples for the level
         self._check_variants()
         object.__setattr__(self, "relations", _relations(self.relations))
         if not any(map(self.is_possible, self.regimes)):
@@ -245,12 +245,12 @@ class StudyConfig:
 
     @checked_arguments
     def is_possible(self, regime: str) -> bool:
-        """Whether a regime has tasks to train on, for any test task of the study."""
+        """Whether a regime has tasks to train on for at least one test task."""
         return any(self.train_tasks(regime, task) for task in self.tasks)
 
     @property
     def default_variant(self) -> str:
-        """Name of the first alignment settings: those of the headline."""
+        """Name of the headline's alignment settings, the first ones."""
         return next(iter(self.variants))
 
     def to_dict(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Store:
         if not self.has(job):
             raise FileFormatError(
                 f"the result of {job} in {self.path(job)} is missing, truncated or altered; run "
-                "the study again on this folder, what is valid is kept"
+                "the study again on this folder; valid results are kept"
             )
         return self.path(job)
 
@@ -139,7 +139,7 @@ class Store:
             raise StorageError(
                 f"the result of {job} cannot be written below {self.folder}: "
                 f"{reason(error)}. Make room or choose another folder and run the study "
-                "again; what is done is kept"
+                "again; finished results are kept"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
