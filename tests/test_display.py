@@ -191,7 +191,7 @@ def test_study_shows_its_size_and_mean_results(tmp_path):
     study = results(tmp_path, [row(pair, "gold", 0.777), row(pair, "zero-shot", 0.555)])
     page = Page(study._repr_html_())
     assert "1 pair · 1 task · 1 method · 1 seed" in page.text
-    for shown in ("gold", "0.777", "zero-shot", "0.555", "0.25"):
+    for shown in ("gold", "0.777", "zero-shot", "0.555", "0.250"):
         assert shown in page.text
     assert repr(study) == f"StudyResults({tmp_path}: 1 pair, 1 task, 1 method, 1 seed)"
     assert "no measured circuits yet" in results(tmp_path)._repr_html_()

@@ -87,8 +87,11 @@ class StudyResults(OnHub):
         if not self.evaluations:
             return display.block(title, self._facts, display.line("no measured circuits yet"))
         means = self.headline().groupby(["pair", "method", "regime"], sort=False)[["cpr", "cmd"]]
-        table = means.mean().reset_index().round(3)
-        return display.block(title, self._facts, display.table(table))
+        rows = [
+            (*names, f"{cpr:.3f}", f"{cmd:.3f}") for names, (cpr, cmd) in means.mean().T.items()
+        ]
+        headings = ("pair", "method", "regime", "CPR", "CMD")
+        return display.block(title, self._facts, display.table(headings, rows))
 
     @classmethod
     @checked_arguments
