@@ -1,4 +1,4 @@
-"""A study made by hand: random curves of circuits that no model ever ran, without dfa_tl.study.
+"""A study made by hand: random curves of circuits that no model ever ran, without running a study.
 
 Everything that the figures read is there: settings, one row per circuit, curves by label.
 """
@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.integrate import trapezoid
 
 from dfa_tl import FaithfulnessCurve
+from dfa_tl.study.keys import CircuitKey
 
 TASKS = ("ioi", "arithmetic_addition", "arithmetic_subtraction")
 KS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -43,7 +44,7 @@ class StandIn:
         )
         self._random = np.random.default_rng(0)
         self.rows: list[dict] = []
-        self.saved: dict[tuple, dict[str, FaithfulnessCurve]] = {}
+        self.saved: dict[tuple, dict[CircuitKey, FaithfulnessCurve]] = {}
         for pair in pairs:
             for task in tasks:
                 for seed in seeds:
@@ -86,8 +87,8 @@ class StandIn:
         curve = FaithfulnessCurve(
             KS, tuple(range(0, 17, 4)), values, np.full(PAIRS_OF_DATA, 5.0), np.ones(PAIRS_OF_DATA)
         )
-        label = f"{regime}|{variant}|{'+'.join(train)}|{size}|{draw}"
-        self.saved.setdefault((pair, task, method, seed), {})[label] = curve
+        key = CircuitKey(regime, variant, tuple(train), size, draw)
+        self.saved.setdefault((pair, task, method, seed), {})[key] = curve
         self.rows.append(
             {
                 "pair": pair,

@@ -19,13 +19,23 @@ import torch
 from dfa_tl.io.atomic import write_file
 from dfa_tl.study import StudyConfig, local_pool, run_study
 from dfa_tl.study import run as run_module
-from dfa_tl.study.jobs import Job
+from dfa_tl.study.inputs import ModelSpec, Sample
+from dfa_tl.study.job import Job
+from dfa_tl.study.jobs import AttributeJob
 from dfa_tl.study.store import Store
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["dfa_tl.study"])
 
-JOB = Job("attribute", {"task": "ioi"})
+JOB = AttributeJob(
+    version=1,
+    model=ModelSpec("toy-small", "", "float32", None, None),
+    data=Sample("ioi", "train", 8, 0, None),
+    method="nap",
+    ig_steps=5,
+    ablation="counterfactual",
+    batch_size=8,
+)
 CONTENT = bytes(range(256)) * 64
 
 
@@ -43,15 +53,15 @@ def run_on_two(config: Mapping[str, Any], folder: str) -> None:
 
 def run_together(config: Mapping[str, Any], folder: str, barrier: Barrier) -> None:
     """The same, with others: each is at its first job when all go on."""
-    plain, begun = run_module.do, []
+    plain, begun = run_module.run_job, []
 
-    def do(job: Job, store: Store) -> None:
+    def run_job(job: Job, store: Store) -> None:
         if not begun:
             begun.append(job)
             barrier.wait(60)
         plain(job, store)
 
-    run_module.do = do
+    run_module.run_job = run_job
     run(config, folder)
 
 

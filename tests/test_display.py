@@ -23,7 +23,7 @@ from dfa_tl import (
 )
 from dfa_tl.analysis.render import Table
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults
-from dfa_tl.study.jobs import Failure
+from dfa_tl.study.job import Failure
 
 EVIL = '<img src=x onerror="alert(1)">'
 SMALL, LARGE = NodeSet(2, 2), NodeSet(3, 4)
@@ -187,7 +187,7 @@ def test_a_chain_shows_its_steps():
     assert len(Page(chain._repr_html_()).named("svg")) == 3  # two maps, one of them with a curve
 
 
-def test_study_shows_its_size_and_leaderboard(tmp_path):
+def test_study_shows_its_size_and_mean_results(tmp_path):
     pair = "toy-small -> toy-large"
     study = results(tmp_path, [row(pair, "gold", 0.777), row(pair, "zero-shot", 0.555)])
     page = Page(study._repr_html_())

@@ -24,8 +24,8 @@ from dfa_tl import Alignment, AlignmentChain, AlignmentConfig, NodeScores, NodeS
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.errors import FileFormatError, FileWriteError, HubError
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults
-from dfa_tl.study.jobs import FORMAT
-from dfa_tl.study.store import Store
+from dfa_tl.study.evaluate_job import JOB_VERSIONS
+from dfa_tl.study.store import FORMAT, Store
 
 SMALL, MIDDLE, LARGE = NodeSet(1, 2), NodeSet(2, 2), NodeSet(2, 3)
 REPO = "someone/circuits"
@@ -158,7 +158,7 @@ def study(folder: Path) -> StudyResults:
     folder.mkdir()
     content = {
         "format": FORMAT,
-        "code": "made by hand",
+        "job_versions": JOB_VERSIONS,
         "config": config.to_dict(),
         "models": hashes,
     }

@@ -26,7 +26,7 @@ from dfa_tl.models.folder import hub_folder
 from dfa_tl.models.hugging_face import plain_model
 from dfa_tl.models.interventions import capture
 from dfa_tl.nodes import head_site, mlp_site
-from dfa_tl.study.models import model_hashes
+from dfa_tl.study.inputs import model_hashes
 from fake_hub import COMMIT, fill_cache, serving_hub, use_hub
 from hooked_models import hooked_transformer
 from tiny_models import tiny_model, word_tokenizer

@@ -27,7 +27,7 @@ SHUTIL = frozenset(f"shutil.{name}" for name in "copy copy2 copyfile copytree mo
 ALLOWED = {
     # A result, and a copy of a study, is a folder that is put in its place as a whole.
     ("dfa_tl/study/store.py", "rename"),
-    ("dfa_tl/study/copying.py", "rename"),
+    ("dfa_tl/study/folder.py", "rename"),
     ("dfa_tl/analysis/tables.py", "rename"),  # columns of a frame
     ("dfa_tl/analysis/effects.py", "rename"),
     # A graph, and the configuration of plotly's page.

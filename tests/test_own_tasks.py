@@ -137,22 +137,20 @@ def test_changed_pairs_are_a_new_study_and_unchanged_ones_are_not(mine, tmp_path
     changed = run_study(of(mine), tmp_path / "out", progress=False)
     new = [job for group in changed.groups for job in group.jobs if job.key not in keys]
     assert {job.kind for job in new} == {"evaluate"}
-    assert {job.settings["task"] for job in new} == {str(mine)}
+    assert {job.task for job in new} == {str(mine)}
 
 
 def test_pairs_that_change_under_a_study_are_refused(mine, tmp_path):
-    from dfa_tl.study.data import data_hashes
-    from dfa_tl.study.models import model_hashes
+    from dfa_tl.study.inputs import data_hashes, model_hashes
     from dfa_tl.study.plan import plan
     from dfa_tl.study.run import run_group
-    from dfa_tl.study.versions import code_identity
 
     config = of(mine)
     hashes = model_hashes(["toy-small", "toy-large"])
     of_data = data_hashes(config)
-    groups = plan(config, hashes, of_data, code_identity())
+    groups = plan(config, hashes, of_data)
     write(mine, "train", 11)
-    failures = run_group(groups[-1], str(tmp_path / "out")).failures
+    failures = run_group(groups[-1], str(tmp_path / "out"))
     assert any("are no longer those" in failure.traceback for failure in failures)
 
 
@@ -184,7 +182,7 @@ def test_too_few_usable_pairs_are_no_smaller_sample(mine, tmp_path):
     frame.to_csv(mine / "train.csv", index=False)
     results = run_study(of(mine, train_pairs=12), tmp_path / "out", progress=False)
     assert any("12 train pairs were asked for, 11" in f.traceback for f in results.failures)
-    assert str(mine) not in {job.settings["task"] for job in results.evaluations}
+    assert str(mine) not in {job.task for job in results.evaluations}
 
 
 def test_scores_on_some_pairs_and_W_on_all(mine, tmp_path):

@@ -13,6 +13,7 @@ from dfa_tl.controls import CONTROLS, Control, Need, register_control
 from dfa_tl.controls.regimes import COMPARED, Regime, Style
 from dfa_tl.errors import ConfigError
 from dfa_tl.report import write_report
+from dfa_tl.study.keys import CircuitKey
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.registry import register_task
 from small_studies import SMALL
@@ -130,8 +131,8 @@ def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_
     scores = results.scores(config.pairs[0].name, task, "nap")
     gold = results.scores(config.pairs[0].name, other, "nap")
     n = config.train_pairs
-    nearest = scores[f"nearest_task||{other}|{n}|0"]
-    assert nearest.values.tolist() == gold[f"gold||{other}|{n}|0"].values.tolist()
+    nearest = scores[CircuitKey("nearest_task", "", (other,), n)]
+    assert nearest.values.tolist() == gold[CircuitKey("gold", "", (other,), n)].values.tolist()
     assert set(analysis.overall(results).frame["against"]) >= {"gold", "uniform_s", *names}
     assert len(analysis.source_effect(results, "task_alone", "in-distribution").frame) == len(
         config.tasks

@@ -33,7 +33,7 @@ from dfa_tl.report.further_figures import with_further_figures
 from dfa_tl.report.sections import Section, with_average_intervals
 from dfa_tl.report.wording import signed, typeset
 from dfa_tl.study import StudyConfig, StudyResults
-from dfa_tl.study.jobs import Failure
+from dfa_tl.study.job import Failure
 from small_studies import HEADS, MARKUP, SMALL, TASKS
 from stand_in import StandIn
 
@@ -522,7 +522,7 @@ def test_a_study_of_which_parts_are_missing(study, tmp_path):
     """One task is not measured, and what its circuits were made from is gone."""
 
     def is_lost(kind, settings):
-        return kind == "align" or (kind == "evaluate" and settings["task"] == TASKS[1])
+        return kind == "align" or (kind == "evaluate" and settings["data"]["task"] == TASKS[1])
 
     results = without(study, tmp_path / "part", is_lost)
     page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -541,7 +541,7 @@ def test_the_circuit_s_task_is_not_measured(study, tmp_path):
     results = without(
         study,
         tmp_path / "part",
-        lambda kind, settings: kind == "evaluate" and settings["task"] == TASKS[0],
+        lambda kind, settings: kind == "evaluate" and settings["data"]["task"] == TASKS[0],
     )
     found = draw_section("circuit", circuit_of(results))
     assert [type(one).__name__ for one in found] == ["NotDrawn"] * 6

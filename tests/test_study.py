@@ -32,11 +32,12 @@ from dfa_tl.evaluation.curve import MIB_KS
 from dfa_tl.passes import training_passes
 from dfa_tl.seeds import seed_of
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
-from dfa_tl.study import data as data_module
-from dfa_tl.study import run_job as work_module
-from dfa_tl.study.jobs import Job
-from dfa_tl.study.models import model_hashes
-from dfa_tl.study.store import StorageError
+from dfa_tl.study import inputs as inputs_module
+from dfa_tl.study.inputs import model_hashes
+from dfa_tl.study.job import Job
+from dfa_tl.study.jobs import AlignJob, AttributeJob
+from dfa_tl.study.keys import CircuitKey
+from dfa_tl.study.store import TEMPORARY, StorageError
 
 PAIR = PairSpec("toy-small", "toy-large")
 TASKS = ("arithmetic_addition", "arithmetic_subtraction")
@@ -116,9 +117,10 @@ def test_rows_are_what_plain_calls_give(study):
     row = rows[(rows["regime"] == "gold") & (rows["test_task"] == TASKS[0])].iloc[0]
     assert row["cpr"] == pytest.approx(curve.cpr, abs=1e-5)
     assert row["m_clean"] == pytest.approx(curve.clean.mean(), abs=1e-4)
-    saved = study.scores(PAIR.name, TASKS[0], "nap")[f"gold||{TASKS[0]}|8|0"]
+    gold_key = CircuitKey("gold", "", (TASKS[0],), 8)
+    saved = study.scores(PAIR.name, TASKS[0], "nap")[gold_key]
     torch.testing.assert_close(saved.values, gold.values)
-    again = study.curves(PAIR.name, TASKS[0], "nap")[f"gold||{TASKS[0]}|8|0"]
+    again = study.curves(PAIR.name, TASKS[0], "nap")[gold_key]
     assert again.cpr == pytest.approx(row["cpr"], abs=1e-12)
 
 
@@ -131,7 +133,7 @@ def test_costs_are_paid_once_or_per_task(study):
 
 
 def test_a_second_run_does_nothing(study, monkeypatch):
-    monkeypatch.setattr("dfa_tl.study.run.do", None)
+    monkeypatch.setattr("dfa_tl.study.run.run_job", None)
     again = run_study(SMALL, study.folder, progress=False)
     pd.testing.assert_frame_equal(again.frame(), study.frame())
     loaded = StudyResults.load(study.folder)
@@ -161,8 +163,8 @@ def test_tables(study, tmp_path):
     limits = [overall["tasks low"]["uniform_s"], overall["tasks high"]["uniform_s"]]
     middle = effect["difference"].mean()
     assert limits == pytest.approx([middle - half, middle + half])
-    worth = tables["worth"].frame
-    for _, line in worth.iterrows():
+    break_even = tables["break_even"].frame
+    for _, line in break_even.iterrows():
         sizes = {int(name.split()[-1]): line[name] for name in line.index if name[:3] == "CPR"}
         enough = [
             size
@@ -175,7 +177,7 @@ def test_tables(study, tmp_path):
         assert content, name
     markdown = tables["leaderboard"].to_markdown()
     assert "| DFA (zero-shot) |" in markdown
-    assert r"\bottomrule" in tables["worth"].to_latex()
+    assert r"\bottomrule" in tables["break_even"].to_latex()
 
 
 @pytest.mark.slow
@@ -211,14 +213,14 @@ def test_a_chain_composes_its_alignments(tmp_path):
     results = run_study(config, tmp_path, progress=False)
     assert not results.failures
     scores = results.scores(chain.name, TASKS[0], "nap")
-    assert len(scores[f"zero-shot|default|{TASKS[1]}|8|0"].nodes) == 42
+    assert len(scores[CircuitKey("zero-shot", "default", (TASKS[1],), 8)].nodes) == 42
 
 
 @pytest.mark.slow
 def test_benchmark_tasks(tmp_path, monkeypatch):
     """Names with a slash go through jobs, tables and curves; here the data are generated ones."""
     monkeypatch.setattr(
-        data_module,
+        inputs_module,
         "load_task",
         lambda name, **options: load_task(name.removeprefix("mib/"), **options),
     )
@@ -236,7 +238,8 @@ def test_benchmark_tasks(tmp_path, monkeypatch):
     assert config.related == {tasks[0]: (tasks[1],), tasks[1]: (tasks[0],)}
     rows = results.frame()
     assert set(rows[rows["regime"] == "near-distribution"]["train_tasks"]) == set(tasks)
-    assert f"near-distribution|two|{tasks[1]}|8|0" in results.curves(PAIR.name, tasks[0], "nap")
+    key = CircuitKey("near-distribution", "two", (tasks[1],), 8)
+    assert key in results.curves(PAIR.name, tasks[0], "nap")
 
 
 @pytest.mark.slow
@@ -257,7 +260,8 @@ def test_bootstrapped_source_vectors(tmp_path):
     plain = AlignmentConfig(epochs=1)
     W = align({TASKS[1]: vectors}, target, {TASKS[1]: pairs}, plain, progress=False)
     known = attribute(source, load_task(TASKS[0], n=8, seed=0), "nap", progress=False)
-    found = results.scores(PAIR.name, TASKS[0], "nap")[f"zero-shot|two|{TASKS[1]}|8|0"]
+    key = CircuitKey("zero-shot", "two", (TASKS[1],), 8)
+    found = results.scores(PAIR.name, TASKS[0], "nap")[key]
     torch.testing.assert_close(found.values, W.transfer(known).values, atol=1e-5, rtol=1e-4)
 
 
@@ -288,11 +292,11 @@ def test_pairs_for_attribution_are_part_of_what_identifies_results(tiny):
     assert missing_jobs(same, tiny.folder) == []
     fewer = missing_jobs(replace(TINY, attribution_pairs=3), tiny.folder)
     assert {job.kind for job in fewer} >= {"attribute", "align", "evaluate"}
-    assert not any(job.settings.get("scores") == "uniform" for job in fewer)
+    assert not any(isinstance(job, AlignJob) and job.stand_in for job in fewer)
 
 
 def test_another_model_under_the_same_name_makes_new_jobs(tiny, monkeypatch):
-    monkeypatch.setattr("dfa_tl.study.models._folder_hash", lambda folder: "other")
+    monkeypatch.setattr("dfa_tl.study.inputs._folder_hash", lambda folder: "other")
     assert len(missing_jobs(TINY, tiny.folder)) == len(results_of(tiny))
 
 
@@ -318,7 +322,7 @@ def test_disk_full(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", plain)
     partial = StudyResults.load(tmp_path / "full")
     assert len(partial.missing) > 0
-    assert not list((tmp_path / "full" / ".aside").iterdir())
+    assert not list((tmp_path / "full" / TEMPORARY).iterdir())
     again = run_study(TINY, tmp_path / "full", progress=False)
     assert again.missing == []
 
@@ -326,15 +330,15 @@ def test_disk_full(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_failing_job_is_tried_twice_and_reported(tiny, tmp_path, monkeypatch):
     calls = []
-    plain = work_module.WORK["align"]
+    plain = AlignJob.run
 
     def failing(job, store):
-        if job.settings["tasks"] == [TASKS[0]] and job.settings["stand_in"] is None:
+        if job.tasks == (TASKS[0],) and job.stand_in is None:
             calls.append(job)
             raise RuntimeError("the lights went out")
         return plain(job, store)
 
-    monkeypatch.setitem(work_module.WORK, "align", failing)
+    monkeypatch.setattr(AlignJob, "run", failing)
     results = run_study(TINY, tmp_path / "failing", progress=False)
     assert len(calls) == 2
     kinds = {failure.job.split("(")[0]: failure for failure in results.failures}
@@ -350,7 +354,7 @@ def test_a_failing_job_is_tried_twice_and_reported(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_job_that_fails_once_is_done(tmp_path, monkeypatch):
-    plain, failed = work_module.WORK["attribute"], []
+    plain, failed = AttributeJob.run, []
 
     def once(job, store):
         if not failed:
@@ -358,7 +362,7 @@ def test_a_job_that_fails_once_is_done(tmp_path, monkeypatch):
             raise RuntimeError("once")
         return plain(job, store)
 
-    monkeypatch.setitem(work_module.WORK, "attribute", once)
+    monkeypatch.setattr(AttributeJob, "run", once)
     results = run_study(TINY, tmp_path, progress=False)
     assert failed
     assert not results.failures

@@ -22,7 +22,7 @@ from dfa_tl import Alignment, NodeScores, NodeSet, load_task
 from dfa_tl.attribution.attribute import METHODS
 from dfa_tl.cli import app
 from dfa_tl.models.ablation import Ablation
-from dfa_tl.study import run_job as work_module
+from dfa_tl.study.jobs import AlignJob
 from dfa_tl.tasks.metrics import METRICS
 from test_study import TASKS, TINY
 
@@ -315,16 +315,16 @@ def test_study_and_tables(tmp_path, monkeypatch):
     config = replace(TINY, controls=())
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
-    plain = work_module.WORK["align"]
+    plain = AlignJob.run
 
     def failing(job, store):
         raise RuntimeError("the lights went out")
 
-    monkeypatch.setitem(work_module.WORK, "align", failing)
+    monkeypatch.setattr(AlignJob, "run", failing)
     result = run("study", file, "--out", tmp_path / "out", "--quiet")
     assert result.exit_code == 3
     assert "the lights went out" in result.output
-    monkeypatch.setitem(work_module.WORK, "align", plain)
+    monkeypatch.setattr(AlignJob, "run", plain)
     result = run("study", file, "--out", tmp_path / "out", "--quiet", "--set", "seeds=[0]")
     assert result.exit_code == 0, result.output
     assert "0 failed" in result.output

@@ -15,8 +15,8 @@ from dfa_tl.analysis.break_even import break_even
 from dfa_tl.analysis.effects import overall, source_effect, unbounded_tasks
 from dfa_tl.analysis.tables import scaling
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.study import PairSpec, StudyResults, run_study
-from dfa_tl.study import measurement as measure_module
+from dfa_tl.study import PairSpec, StudyResults, evaluate_job, run_study
+from dfa_tl.study.keys import CircuitKey
 from test_study import PAIR, TASKS, TINY
 
 CONTROLS = ("random_W", "uniform_s", "scrambled_s", "target_only", "depth_mean", "untrained_W")
@@ -176,16 +176,14 @@ def test_a_chain_is_tested_on_the_constant_that_it_was_trained_with(tmp_path):
     config = replace(TINY, pairs=(chain,), controls=("uniform_s", "random_s"))
     results = run_study(config, tmp_path, progress=False)
     scores = results.scores(chain.name, TASKS[0], "none")
-    label = f"uniform_s|default|{TASKS[1]}|8|0"
-    (job,) = [job for job in results.evaluations if job.settings["method"] == "none"
-              and job.settings["task"] == TASKS[0]]  # fmt: skip
+    key = CircuitKey("uniform_s", "default", (TASKS[1],), 8)
+    (job,) = [job for job in results.evaluations if (job.method, job.task) == ("none", TASKS[0])]
     for circuit in job.circuits:
-        (role,) = circuit.needs
-        assert circuit.needs[role].settings["source"] == "toy-small"
-        assert circuit.needs[role].settings["target"] == "toy-large"
+        (W,) = circuit.needs
+        assert (W.source.name, W.target.name) == ("toy-small", "toy-large")
     plain = run_study(replace(config, pairs=(PAIR,)), tmp_path, progress=False)
     alone = plain.scores(PAIR.name, TASKS[0], "none")
-    torch.testing.assert_close(scores[label].values, alone[label].values)
+    torch.testing.assert_close(scores[key].values, alone[key].values)
 
 
 def test_a_metric_without_faithfulness_does_not_cost_the_others(tmp_path, monkeypatch):
@@ -194,7 +192,7 @@ def test_a_metric_without_faithfulness_does_not_cost_the_others(tmp_path, monkey
     def constant(logits, batch):
         return torch.ones(len(batch))
 
-    monkeypatch.setitem(measure_module.METRICS, "accuracy", constant)
+    monkeypatch.setitem(evaluate_job.METRICS, "accuracy", constant)
     config = replace(TINY, controls=(), metrics=("logit_diff", "accuracy"))
     results = run_study(config, tmp_path, progress=False)
     assert not results.failures
@@ -206,6 +204,8 @@ def test_a_metric_without_faithfulness_does_not_cost_the_others(tmp_path, monkey
 
 class Handmade:
     """A study of one pair and method whose curves are given, by (regime, task)."""
+
+    __class__ = StudyResults  # for the checks of arguments
 
     def __init__(self, levels, *, level=0.95, gap=4.0, noise=0.01, few=(), pairs=12):
         tasks = tuple(dict.fromkeys(task for _, task in levels))
@@ -229,8 +229,8 @@ class Handmade:
             )  # fmt: skip
             variant = "" if regime in ("gold", "few-pairs", "random_W") else "default"
             method = "none" if regime == "uniform_s" else "nap"
-            label = f"{regime}|{variant}|x|{n}|0"
-            self.saved.setdefault((task, method), {})[label] = curve
+            key = CircuitKey(regime, variant, ("x",), n)
+            self.saved.setdefault((task, method), {})[key] = curve
             infinite = np.inf if gap < 1 else 1.0
             self.rows.append(
                 {

@@ -28,9 +28,8 @@ import study_killed
 from dfa_tl import analysis
 from dfa_tl.errors import FileFormatError
 from dfa_tl.study import StudyResults, run_study
-from dfa_tl.study import run_job as work_module
-from dfa_tl.study.jobs import Job
-from dfa_tl.study.store import ASIDE, MANIFEST, StorageError, Store
+from dfa_tl.study.job import Job
+from dfa_tl.study.store import MANIFEST, TEMPORARY, StorageError, Store
 from study_killed import CONTENT, JOB, SERVER
 from test_study import TINY
 
@@ -159,7 +158,7 @@ def test_a_damaged_need_is_never_read(tiny, tmp_path):
     file = store.path(job) / "alignment.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(FileFormatError, match=r"missing, truncated or altered; run the study"):
-        work_module.load(job, store)
+        job.load(store)
 
 
 def test_a_full_disk_is_said_once(tmp_path, monkeypatch):
@@ -173,7 +172,7 @@ def test_a_full_disk_is_said_once(tmp_path, monkeypatch):
         with pytest.raises(StorageError, match=message):
             study_killed.save(store)
     assert not store.has(JOB)
-    assert not list((store.folder / ASIDE).iterdir())
+    assert not list((store.folder / TEMPORARY).iterdir())
     study_killed.save(store)
     assert store.has(JOB)
 
@@ -202,7 +201,7 @@ def test_killed_at_random_moments(longer, tmp_path):
         studies += 1
         while kills < wanted and killed_at_work(folder, len(jobs_of(longer)), rng, kills % 2 == 1):
             kills += 1
-        left_aside += len(list((folder / ASIDE).iterdir()))
+        left_aside += len(list((folder / TEMPORARY).iterdir()))
         process = SERVER.Process(target=study_killed.run, args=(LONGER.to_dict(), str(folder)))
         process.start()
         process.join(PATIENCE)
@@ -222,8 +221,8 @@ def killed_at_work(folder: Path, n_jobs: int, rng: random.Random, while_writing:
     process.start()
     wait_for(lambda: len(manifests(folder)) >= enough, process)
     if while_writing:
-        already = len(os.listdir(folder / ASIDE))
-        wait_for(lambda: len(os.listdir(folder / ASIDE)) > already, process)
+        already = len(os.listdir(folder / TEMPORARY))
+        wait_for(lambda: len(os.listdir(folder / TEMPORARY)) > already, process)
     else:
         time.sleep(rng.uniform(0.0, 0.1))
     process.kill()
@@ -367,7 +366,7 @@ def test_two_threads_on_one_folder(tiny, tmp_path):
     for results in both:
         assert not results.failures
         assert tables(results) == tables(tiny)
-    assert not list((folder / ASIDE).iterdir())
+    assert not list((folder / TEMPORARY).iterdir())
 
 
 @pytest.mark.slow
@@ -382,4 +381,4 @@ def test_two_processes_on_one_folder(longer, tmp_path):
         process.join(PATIENCE)
     assert [process.exitcode for process in both] == [0, 0]
     assert tables(StudyResults.load(folder)) == tables(longer)
-    assert not list((folder / ASIDE).iterdir())
+    assert not list((folder / TEMPORARY).iterdir())

@@ -18,7 +18,7 @@ from dfa_tl.errors import FileFormatError
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import store as store_module
-from dfa_tl.study.row_checks import checked_rows
+from dfa_tl.study.rows import checked_rows
 
 CONFIG = StudyConfig(
     pairs=(PairSpec("toy-small", "toy-large"),),
@@ -100,25 +100,25 @@ ODD: dict[str, tuple[Callable[[list[dict]], Any], str]] = {
     "missing column": (lambda rows: rows[1].pop("cpr"), "row 1 lacks cpr"),
     "missing key": (lambda rows: rows[1].pop("seed"), "row 1 lacks seed"),
     "unknown column": (put(colour=1), "row 1 has unknown columns, first 'colour'"),
-    "another task": (other_tasks, "row 0 is of no circuit and view of this job: toy-small"),
-    "another pair": (put(pair="a -> b"), "row 1 is of no circuit and view of this job"),
-    "another method": (put(method="exact"), "row 1 is of no circuit and view of this job"),
-    "another seed": (put(seed=1), "row 1 is of no circuit and view of this job"),
+    "another task": (other_tasks, "row 0 belongs to no circuit and view of this job: toy-small"),
+    "another pair": (put(pair="a -> b"), "row 1 belongs to no circuit and view of this job"),
+    "another method": (put(method="exact"), "row 1 belongs to no circuit and view of this job"),
+    "another seed": (put(seed=1), "row 1 belongs to no circuit and view of this job"),
     "truth for a seed": (
         put(seed=False),
         "row 1: pair, method, .* must be texts and whole numbers",
     ),
     "list for a task": (put(test_task=["ioi"]), "row 1: pair, .* must be texts and whole numbers"),
-    "another regime": (put(regime="all"), "row 1 is of no circuit and view of this job"),
-    "another variant": (put(variant="better"), "row 1 is of no circuit and view of this job"),
-    "other train tasks": (put(train_tasks="arc_easy"), "row 1 is of no circuit and view"),
-    "another draw": (put(draw=7), "row 1 is of no circuit and view of this job"),
-    "other pairs": (put(pairs=95), "row 1 is of no circuit and view of this job"),
-    "another grid": (put(grid="fine"), "row 1 is of no circuit and view of this job"),
-    "another metric": (put(metric="kl"), "row 1 is of no circuit and view of this job"),
-    "a row twice": (lambda rows: rows.append(dict(rows[0])), r"row \d+ is there twice: toy-small"),
-    "a row too few": (lambda rows: rows.pop(0), "no row of toy-small -> toy-large, "),
-    "no rows": (lambda rows: rows.clear(), "no row of toy-small -> toy-large, "),
+    "another regime": (put(regime="all"), "row 1 belongs to no circuit and view of this job"),
+    "another variant": (put(variant="better"), "row 1 belongs to no circuit and view of this job"),
+    "other train tasks": (put(train_tasks="arc_easy"), "row 1 belongs to no circuit and view"),
+    "another draw": (put(draw=7), "row 1 belongs to no circuit and view of this job"),
+    "other pairs": (put(pairs=95), "row 1 belongs to no circuit and view of this job"),
+    "another grid": (put(grid="fine"), "row 1 belongs to no circuit and view of this job"),
+    "another metric": (put(metric="kl"), "row 1 belongs to no circuit and view of this job"),
+    "a row twice": (lambda rows: rows.append(dict(rows[0])), r"row \d+ appears twice: toy-small"),
+    "a row too few": (lambda rows: rows.pop(0), "no row for toy-small -> toy-large, "),
+    "no rows": (lambda rows: rows.clear(), "no row for toy-small -> toy-large, "),
 }
 
 
@@ -188,7 +188,7 @@ def test_tables_refuse_forged_rows(study, tmp_path):
         (lambda tensors, about: about[0]["ks"].reverse(), "at least two rising proportions"),
         (lambda tensors, about: about[0]["n_kept"].pop(), "a curve of 10 proportions needs 10"),
         (lambda tensors, about: about[0].update(view=["nodes"]), "missing 2 required"),
-        (lambda tensors, about: about[0].pop("label"), "'label'"),
+        (lambda tensors, about: about[0].pop("circuit"), "'circuit'"),
     ],
 )
 def test_curves_refuse_forged_files(study, change, message, tmp_path):
@@ -200,7 +200,7 @@ def test_curves_refuse_forged_files(study, change, message, tmp_path):
         study, "curves.safetensors", (tmp_path / "altered").read_bytes(), tmp_path / "copy"
     )
     with pytest.raises(FileFormatError, match=f"does not hold valid curves: .*{message}"):
-        results.curves(*(job.settings[name] for name in ("pair", "task", "method", "seed")))
+        results.curves(job.pair, job.task, job.method, job.seed)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,10 @@ def test_curves_refuse_forged_files(study, change, message, tmp_path):
         ({"models": {"toy-small": 1, "toy-large": 2}}, "models must have a text for each name"),
         ({"data": [1]}, "data must be a dictionary"),
         ({"data": {"ioi": {"train": "a"}}}, "data of 'ioi' lacks 'test'"),
-        ({"code": [1]}, "code must be a text"),
+        (
+            {"job_versions": {"align": 1}},
+            "job_versions must have a whole number for each of attrib",
+        ),
         ({"config": None}, "config must be a dictionary, got None"),
         ({"config": {"relations": [1]}}, "a study needs pairs"),
         ({"config": {"pairs": [{"source": "a", "target": "b"}], "relations": [1]}}, "relations"),

@@ -12,6 +12,7 @@ from dfa_tl import AlignmentConfig, PairSpec, StudyConfig, analysis, run_study
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.intervals import Bootstrap, cpr_interval
+from dfa_tl.study.keys import CircuitKey
 from dfa_tl.viz import (
     controls_by_task,
     cost_frontier,
@@ -35,13 +36,13 @@ def two_pairs() -> StandIn:
     return StandIn(pairs=("a -> b", "b -> a"))
 
 
-def mean_values(results: StandIn, start: str, task="ioi", method="nap", seeds=(0, 1)):
-    """Pair values averaged over the seeds and draws of circuits whose label starts so."""
+def mean_values(results: StandIn, name: str, task="ioi", method="nap", seeds=(0, 1)):
+    """Pair values averaged over the seeds and draws of circuits of this name."""
     found = [
         curve.pair_values
         for seed in seeds
-        for label, curve in results.saved["a -> b", task, method, seed].items()
-        if label.startswith(start)
+        for key, curve in results.saved["a -> b", task, method, seed].items()
+        if key.name == name and key.variant in ("", "default")
     ]
     assert found
     return sum(found) / len(found)
@@ -70,7 +71,7 @@ def test_k_is_logarithmic_where_asked(two_pairs):
 def test_curves_are_means_over_seeds(results):
     figure = study_curves(results, bands=False)
     gold = next(trace for trace in figure.data if trace.name.startswith("gold"))
-    f = (mean_values(results, "gold|").mean(axis=1) - 1) / 4
+    f = (mean_values(results, "gold").mean(axis=1) - 1) / 4
     np.testing.assert_allclose(gold.y, f, atol=1e-12)
     assert (
         gold.name == f"gold (CPR {results.cpr(regime='gold', method='nap', test_task='ioi'):.2f})"
@@ -87,7 +88,7 @@ def test_curves_of_one_seed_with_bands(results):
     zero_shot = next(
         trace for trace in figure.data if trace.name.startswith("DFA (zero-shot) (CPR")
     )
-    f = (mean_values(results, "zero-shot|default", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
+    f = (mean_values(results, "zero-shot", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
     np.testing.assert_allclose(zero_shot.y, f, atol=1e-12)
     drawn = next(trace for trace in figure.data if trace.name.startswith("random_W (CPR"))
     both = (mean_values(results, "random_W", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
@@ -183,7 +184,7 @@ def test_controls(results):
     uniform = next(trace for trace in figure.data if trace.name == "uniform_s")
     values = mean_values(results, "uniform_s", method="none")
     any_curve = results.saved["a -> b", "ioi", "none", 0][
-        "uniform_s|default|arithmetic_addition+arithmetic_subtraction|16|0"
+        CircuitKey("uniform_s", "default", ("arithmetic_addition", "arithmetic_subtraction"), 16)
     ]
     interval = cpr_interval(replace(any_curve, pair_values=values), Bootstrap(0.9, 60))
     assert uniform.x[0] == pytest.approx(results.cpr(regime="uniform_s", test_task="ioi"))

@@ -41,7 +41,7 @@ from dfa_tl.evaluation.intervals import (
     seed_spread,
 )
 from dfa_tl.evaluation.tests import cpr_difference_p_value, holm
-from dfa_tl.study.measurement import View
+from dfa_tl.study.keys import View
 from dfa_tl.study.results import StudyResults
 
 PERMUTATIONS = 1999

@@ -20,6 +20,7 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.intervals import Bootstrap
 from dfa_tl.evaluation.recovery import Recovery, recovery
+from dfa_tl.study.keys import CircuitKey, of_row
 
 
 @runtime_checkable
@@ -44,8 +45,8 @@ class Results(Protocol):
         *,
         grid: str | None = None,
         view: Any = None,
-    ) -> Mapping[str, FaithfulnessCurve]:
-        """Curves of a test task by `regime|variant|train tasks|pairs|draw`."""
+    ) -> Mapping[CircuitKey, FaithfulnessCurve]:
+        """Curves of a test task by circuit."""
         ...
 
 
@@ -112,8 +113,7 @@ def mean_curve(
         saved = results.curves(
             row["pair"], row["test_task"], row["method"], int(row["seed"]), **options
         )
-        names = ("regime", "variant", "train_tasks", "pairs", "draw")
-        curves.append(saved["|".join(str(row[name]) for name in names)])
+        curves.append(of_row(row, saved))
     values = np.mean([curve.pair_values for curve in curves], axis=0)
     return replace(curves[0], pair_values=values)
 

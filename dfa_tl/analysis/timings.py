@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.study.cost import closure, paid_per
-from dfa_tl.study.measurement import identity
+from dfa_tl.study.cost import paid_per
+from dfa_tl.study.job import with_needs
 from dfa_tl.study.results import StudyResults
 
 
@@ -48,11 +48,11 @@ def _of_circuits(results: StudyResults) -> Iterator[dict[str, Any]]:
     for job in results.evaluations:
         for circuit in job.circuits:
             seconds = {"pair": 0.0, "task": 0.0}
-            for need in closure(circuit.needs.values()).values():
+            for need in with_needs(circuit.needs).values():
                 manifest = results.manifest(need) or {"seconds": float("nan")}
-                seconds[paid_per(need, job.settings["task"])] += manifest["seconds"]
+                seconds[paid_per(need, job.task)] += manifest["seconds"]
             yield {
-                **identity(job, circuit),
+                **job.columns(circuit.key),
                 "seconds_once_per_pair": seconds["pair"],
                 "seconds_per_task": seconds["task"],
             }

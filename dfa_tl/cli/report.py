@@ -64,7 +64,7 @@ def _attention(results: StudyResults, device: str | None) -> dict[str, Attention
     try:
         source = results.source_scores(pair.name, task, method, seed)
         of_target = results.scores(pair.name, task, method, seed)
-        target = next(v for name, v in of_target.items() if name.split("|")[0] == regime)
+        target = next(found for key, found in of_target.items() if key.name == regime)
         prompts = dfa_tl.load_task(task, split=config.test_split, n=1, seed=config.test_seed)
     except DFAError as error:
         typer.echo(f"no attention views: {error}", err=True)

@@ -20,6 +20,7 @@ from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.controls.regimes import GOLD
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.scores import NodeScores
+from dfa_tl.study.keys import CircuitKey
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import escaped_json
 
@@ -69,9 +70,9 @@ class Subject:
         found = self.results.alignment(*self._circuit, regime=self.regime)
         return found.steps if isinstance(found, AlignmentChain) else (found,)
 
-    def _find(self, values: Mapping[str, Any], name: str) -> Any:
-        for label, value in values.items():
-            if label.split("|")[0] == name:
+    def _find(self, values: Mapping[CircuitKey, Any], name: str) -> Any:
+        for key, value in values.items():
+            if key.name == name:
                 return value
         raise ConfigError(f"no {name} circuit of {self.task} was measured")
 

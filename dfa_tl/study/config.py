@@ -1,31 +1,30 @@
 """`StudyConfig`: what a study compares. Frozen, checked when built, the same in YAML and Python.
 
 A regime is what W is trained on before it carries over the circuit of a test task; see
-`dfa_tl.controls.regimes`. Near-distribution takes the related tasks of `relations` and leaves out a
-task that has none; cross-task is the whole matrix, of which in-distribution is the diagonal.
+`dfa_tl.controls.regimes`. Near-distribution trains on the related tasks of `relations` and skips a
+task that has none; cross-task is the whole matrix, whose diagonal is in-distribution.
 
 A seed draws the train pairs, the initialisation and batch order of W and every control. Test pairs
 are the same for all seeds (`test_seed`), so circuits of different seeds can be paired.
 
 Views: the first protocol, ranking, grid and metric are the headline's. Everything is measured on
 every grid; the other protocols, rankings and metrics are varied one at a time, and only for gold,
-the regimes and the main controls, to show what hangs on the choice.
+the regimes and the main controls, to show how much the choice matters.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.arguments import checked_arguments, got
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
-from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.intervals import Bootstrap
@@ -44,6 +43,7 @@ from dfa_tl.settings import (
     seeds,
     whole_numbers,
 )
+from dfa_tl.study.keys import PairSpec, View
 from dfa_tl.tasks import TASKS, TOY_TASKS
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.registry import check_task, relations
@@ -61,44 +61,6 @@ CHOICES: dict[str, Collection[str]] = {
     "metrics": METRICS,
 }
 _MAY_BE_EMPTY = ("controls", "few_pairs_methods")
-
-
-@dataclass(frozen=True)
-class PairSpec:
-    """A source and a target model, by the names or folders that `load_model` takes.
-
-    Attributes:
-        source: Model whose circuits are known.
-        target: Model that they are carried over to.
-        via: Models in between: W is trained for each step and the steps are composed.
-    """
-
-    source: str
-    target: str
-    via: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "via", listed(self.via))
-        for name in ("source", "target"):
-            if not isinstance(getattr(self, name), str):
-                raise ConfigError(
-                    f"PairSpec({name}=...): expected the name of a model, got "
-                    f"{got(getattr(self, name))}"
-                )
-        models = (self.source, *self.via, self.target)
-        if not all(isinstance(model, str) and model for model in models):
-            raise ConfigError(f"via: a pair needs the names of its models, got {shown(models)}")
-
-    @property
-    def name(self) -> str:
-        """`source -> target`, with the models in between."""
-        return " -> ".join((self.source, *self.via, self.target))
-
-    @property
-    def steps(self) -> tuple[tuple[str, str], ...]:
-        """Source and target of each W."""
-        models = (self.source, *self.via, self.target)
-        return tuple(pairwise(models))
 
 
 @dataclass(frozen=True)
@@ -204,7 +166,7 @@ class StudyConfig:
             raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")
         for method in (*self.methods, *self.few_pairs_methods):
             METHODS[method].check_ablation(self.ablation)
-        Bootstrap(self.level, self.resamples)  # it refuses too few resamples for the level
+        Bootstrap(self.level, self.resamples)  # refuses too few resamples for the level
         self._check_variants()
         object.__setattr__(self, "relations", _relations(self.relations))
         if not any(map(self.is_possible, self.regimes)):
@@ -244,10 +206,27 @@ class StudyConfig:
             raise ConfigError(
                 f"variants: expected settings of align by name, got {self.variants!r}"
             )
+        object.__setattr__(self, "variants", dict(self.variants))
         if not self.variants:
             raise ConfigError("variants: give at least one alignment setting")
         if any(value.seed != 0 for value in self.variants.values()):
             raise ConfigError("variants: the seed is the study's (seeds=...); leave theirs at 0")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all models, each once."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in pair.models))
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The headline's view, and those that differ from it in one thing."""
+        first = View(self.protocols[0], self.rankings[0], self.metrics[0])
+        return (
+            first,
+            *(first._replace(protocol=name) for name in self.protocols[1:]),
+            *(first._replace(ranking=name) for name in self.rankings[1:]),
+            *(first._replace(metric=name) for name in self.metrics[1:]),
+        )
 
     @property
     def related(self) -> dict[str, tuple[str, ...]]:
@@ -266,24 +245,17 @@ class StudyConfig:
 
     @checked_arguments
     def is_possible(self, regime: str) -> bool:
-        """Whether a regime has tasks to train on, for any test task of the study."""
+        """Whether a regime has tasks to train on for at least one test task."""
         return any(self.train_tasks(regime, task) for task in self.tasks)
 
     @property
     def default_variant(self) -> str:
-        """Name of the first alignment settings: those of the headline."""
+        """Name of the headline's alignment settings, the first ones."""
         return next(iter(self.variants))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON-able values."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain["pairs"] = [asdict(pair) | {"via": list(pair.via)} for pair in self.pairs]
-        plain["variants"] = {name: asdict(value) for name, value in self.variants.items()}
-        plain["relations"] = {task: list(others) for task, others in self.relations.items()}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in plain.items()
-        }
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     @checked_arguments

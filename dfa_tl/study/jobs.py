@@ -1,114 +1,332 @@
-"""Jobs: the small pieces of work of a study, each named by the hash of all that decides its result.
+"""The jobs that make scores and alignments.
 
-    attribute     model, task, method, seed                       -> scores
-    few-pairs     the same from 1, 2, 4, .. pairs, one draw       -> scores of each size
-    align         step of a pair, train tasks, settings, seed     -> an alignment
-    control       what is trained on the target, tasks, seed      -> scores
-    evaluate      pair, test task, method, seed, its circuits     -> curves and rows
+    AttributeJob   scores of a model's nodes for a task, on all pairs or some of them
+    AlignJob       W of one step of a pair of models, trained on some tasks
+    ControlJob     scores of a control that is trained on the target
 
-    key = sha256 of canonical JSON {format, code, kind, settings, keys of what it needs}
-
-A changed setting, model or code (`dfa_tl.study.versions`) gives another key, here and in everything
-that needs it; what does not change a result (batch sizes of the machine, the device) is left out of
-`settings`.
+`ControlInputs` is what any control is built from; a control that is not trained on the target has
+no job of its own and is built where it is measured.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-FORMAT = 2
+from dfa_tl.alignment.alignment import Alignment, AlignmentChain
+from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.train import align
+from dfa_tl.attribution.attribute import attribute
+from dfa_tl.attribution.registry import METHODS
+from dfa_tl.controls.control import Inputs
+from dfa_tl.controls.registry import CONTROLS
+from dfa_tl.nodes import NodeSet
+from dfa_tl.passes import Passes, training_passes
+from dfa_tl.scores import NodeScores
+from dfa_tl.seeds import seed_of
+from dfa_tl.study.inputs import ModelSpec, Sample
+from dfa_tl.study.job import Job, Result, machine_field
+from dfa_tl.study.store import Store
+from dfa_tl.tasks.pairs import PairDataset
 
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One piece of work.
-
-    Attributes:
-        kind: What is done.
-        settings: JSON-able values that decide the result.
-        needs: Jobs whose results it reads, by role.
-        machine: Values that do not decide the result: device, batch size.
-        code: What identifies the code that does it.
-    """
-
-    kind: str
-    settings: Mapping[str, Any]
-    needs: Mapping[str, Job] = field(default_factory=dict)
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    code: str = ""
-
-    @cached_property
-    def key(self) -> str:
-        """The content address."""
-        content = {
-            "format": FORMAT,
-            "code": self.code,
-            "kind": self.kind,
-            "settings": self.settings,
-            "needs": {role: job.key for role, job in self.needs.items()},
-        }
-        return hashlib.sha256(canonical(content).encode()).hexdigest()
-
-    def __str__(self) -> str:
-        shown = (
-            "control",
-            "pair",
-            "model",
-            "source",
-            "target",
-            "task",
-            "tasks",
-            "method",
-            "seed",
-            "draw",
-        )
-        parts = [f"{name}={self.settings[name]}" for name in shown if name in self.settings]
-        return f"{self.kind}({', '.join(parts)})"
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Jobs that one worker does in order; they need no job of another group.
-
-    Attributes:
-        pair: Name of the pair of models.
-        method: Attribution method, or `none` for what needs no source scores.
-        seed: The seed.
-        jobs: In an order in which needs come first.
-    """
-
-    pair: str
-    method: str
-    seed: int
-    jobs: tuple[Job, ...]
-
-    def __str__(self) -> str:
-        return f"{self.pair}, {self.method}, seed {self.seed}"
+SCORES_FILE = "scores.safetensors"
+ALIGNMENT_FILE = "alignment.safetensors"
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A job that failed twice.
+class FewPairs:
+    """The first `n` pairs in a random order, so that a larger `n` contains the smaller ones."""
+
+    draw: int
+    n: int
+
+    def indices(self, available: int, seed: int) -> list[int]:
+        """The pairs that are drawn from so many."""
+        order = list(range(available))
+        random.Random(seed_of("draw", seed, self.draw)).shuffle(order)
+        return order[: self.n]
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """As many pairs as there are, drawn with replacement."""
+
+    vector: int
+
+    def indices(self, available: int, seed: int) -> list[int]:
+        """The pairs that are drawn from so many."""
+        return random.Random(seed_of("vector", seed, self.vector)).choices(
+            range(available), k=available
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingJob(Job):
+    """A job that trains on the target.
 
     Attributes:
-        group: Pair, method and seed.
-        job: The job.
-        traceback: Where it failed, or which failed job it needs.
-        left_out: Whether it was never tried, because it needs a job that failed.
+        target: The target model.
+        data: The pairs of each task that are used.
     """
 
-    group: str
-    job: str
-    traceback: str
-    left_out: bool = False
+    target: ModelSpec
+    data: tuple[Sample, ...]
+
+    @property
+    def model_run(self) -> str:
+        """The target."""
+        return self.target.name
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the pairs."""
+        return tuple(sample.task for sample in self.data)
+
+    def tokens(self) -> dict[str, PairDataset]:
+        """The pairs of each task as the target's tokens."""
+        return {sample.task: sample.tokens(self.target) for sample in self.data}
+
+
+class ScoresJob(Job):
+    """A job whose result is one score vector."""
+
+    def load(self, store: Store) -> NodeScores:
+        """Its result. Raises `FileFormatError` where that is missing or altered."""
+        return NodeScores.load(store.checked(self) / SCORES_FILE)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AttributeJob(ScoresJob):
+    """Scores of a model's nodes for a task.
+
+    Attributes:
+        model: The model.
+        data: The pairs for attribution.
+        drawn: Which of them are used; None for all.
+        method: Attribution method.
+        ig_steps: Steps of integrated gradients.
+        ablation: What a left-out node becomes.
+        batch_size: Pairs per run; does not decide results.
+    """
+
+    kind: ClassVar[str] = "attribute"
+    code_version: ClassVar[int] = 1
+
+    model: ModelSpec
+    data: Sample
+    drawn: FewPairs | Bootstrapped | None = None
+    method: str
+    ig_steps: int
+    ablation: str
+    batch_size: int = machine_field()
+
+    @property
+    def model_run(self) -> str:
+        """The model."""
+        return self.model.name
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The task."""
+        return (self.data.task,)
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """Model, task, method, seed, and which pairs are drawn."""
+        drawn = {} if self.drawn is None else {"pairs": self.drawn}
+        return {
+            "model": self.model.name,
+            "task": self.data.task,
+            "method": self.method,
+            "seed": self.data.seed,
+            **drawn,
+        }
+
+    def run(self, store: Store) -> Result:
+        """Attribute scores."""
+        model, data = self.model.load(), self.data.tokens(self.model)
+        if self.drawn is not None:
+            data = _subset(data, self.drawn.indices(len(data), self.data.seed))
+        scores = attribute(
+            model,
+            data,
+            self.method,
+            ig_steps=self.ig_steps,
+            ablation=self.ablation,
+            batch_size=self.batch_size,
+            progress=False,
+        )
+        passes = METHODS[self.method].cost(model.nodes, self.ig_steps, self.ablation)
+        return Result(_scores_writer(scores), _costs(passes, {self.data.task: data}))
+
+
+def _subset(data: PairDataset, indices: list[int]) -> PairDataset:
+    tokens = data.tokens
+    assert tokens is not None
+    return PairDataset.from_tokens(
+        tokens.clean[indices],
+        tokens.corrupt[indices],
+        tokens.answers[indices],
+        tokens.lengths[indices],
+        name=tokens.name,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AlignJob(TrainingJob):
+    """W from one model to another.
+
+    Attributes:
+        source: The model whose circuits W carries over to the target.
+        config: How W is trained.
+        scores: Source scores of each task: one vector, or several of bootstrapped pairs.
+        stand_in: Name of the control whose stand-in takes the place of source scores.
+    """
+
+    kind: ClassVar[str] = "align"
+    code_version: ClassVar[int] = 1
+
+    source: ModelSpec
+    config: AlignmentConfig
+    scores: Mapping[str, tuple[AttributeJob, ...]] = field(default_factory=dict)
+    stand_in: str | None = None
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """Models, tasks and seed."""
+        return {
+            "source": self.source.name,
+            "target": self.target.name,
+            "tasks": list(self.tasks),
+            "seed": self.config.seed,
+        }
+
+    def run(self, store: Store) -> Result:
+        """Train W."""
+        target = self.target.load()
+        scores: Any = {
+            task: [job.load(store) for job in jobs] for task, jobs in self.scores.items()
+        }
+        if self.stand_in is not None:
+            stand_in: Any = CONTROLS.find(self.stand_in).stand_in
+            scores = stand_in(self.source.load().nodes, self.tasks, self.config.seed)
+        data = self.tokens()
+        alignment = align(scores, target, data, self.config, progress=False)
+        return Result(
+            lambda folder: alignment.save(folder / ALIGNMENT_FILE),
+            _costs(training_passes(self.config.epochs), data),
+        )
+
+    def load(self, store: Store) -> Alignment:
+        """Its result. Raises `FileFormatError` where that is missing or altered."""
+        return Alignment.load(store.checked(self) / ALIGNMENT_FILE)
+
+
+def load_W(jobs: Iterable[AlignJob], store: Store) -> Alignment | AlignmentChain:
+    """The W of a pair of models: one, or a chain where there are models in between."""
+    steps = tuple(job.load(store) for job in jobs)
+    return steps[0] if len(steps) == 1 else AlignmentChain(steps)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ControlInputs:
+    """What a control is built from; the jobs are those that it needs.
+
+    Attributes:
+        control: Name of the control.
+        task: The test task.
+        train_tasks: Tasks that it is fitted to.
+        seed: Seed of this draw.
+        penalty: The study's, of the ridge regression.
+        config: The settings of W that it uses.
+        scores: Source scores of the test task.
+        alignments: The steps of W.
+        training_scores: Source scores of the training tasks, by task.
+        training_gold: Gold scores of the training tasks, by task.
+    """
+
+    control: str
+    task: str
+    train_tasks: tuple[str, ...]
+    seed: int
+    penalty: float
+    config: AlignmentConfig
+    scores: AttributeJob | None = None
+    alignments: tuple[AlignJob, ...] = ()
+    training_scores: Mapping[str, AttributeJob] = field(default_factory=dict)
+    training_gold: Mapping[str, AttributeJob] = field(default_factory=dict)
+
+    def load(self, store: Store, nodes: NodeSet, **training: Any) -> Inputs:
+        """The inputs themselves.
+
+        Args:
+            store: Where the results of the jobs are.
+            nodes: Nodes of the target.
+            training: Target and data, for a control that is trained on them.
+        """
+        given: dict[str, Any] = dict(training)
+        if self.scores is not None:
+            given["scores"] = self.scores.load(store)
+        if self.alignments:
+            given["alignment"] = load_W(self.alignments, store)
+        for name in ("training_scores", "training_gold"):
+            if jobs := getattr(self, name):
+                given[name] = {task: job.load(store) for task, job in jobs.items()}
+        return Inputs(
+            task=self.task,
+            train_tasks=self.train_tasks,
+            nodes=nodes,
+            seed=self.seed,
+            config=self.config,
+            penalty=self.penalty,
+            **given,
+        )
+
+    def build_scores(self, store: Store, nodes: NodeSet) -> NodeScores:
+        """The control's scores of the target's nodes."""
+        return CONTROLS.find(self.control).scores(self.load(store, nodes))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ControlJob(TrainingJob, ScoresJob):
+    """Scores of a control that is trained on the target.
+
+    Attributes:
+        inputs: What it is built from, beside the target.
+    """
+
+    kind: ClassVar[str] = "control"
+    code_version: ClassVar[int] = 1
+
+    inputs: ControlInputs
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """Control, target, tasks and seed."""
+        return {
+            "control": self.inputs.control,
+            "target": self.target.name,
+            "tasks": list(self.tasks),
+            "seed": self.data[0].seed,
+        }
+
+    def run(self, store: Store) -> Result:
+        """Train the control."""
+        control, target = CONTROLS.find(self.inputs.control), self.target.load()
+        data = self.tokens()
+        inputs = self.inputs.load(store, target.nodes, target=target, data=data)
+        scores = control.scores(inputs)
+        return Result(_scores_writer(scores), _costs(control.passes(inputs.config), data))
+
+
+def _scores_writer(scores: NodeScores) -> Callable[[Path], None]:
+    return lambda folder: scores.save(folder / SCORES_FILE)
+
+
+def _costs(passes: Passes, data: Mapping[str, PairDataset]) -> dict[str, Any]:
+    """Passes of all pairs, and how many pairs of each task were used."""
+    pairs = {task: len(of_task) for task, of_task in data.items()}
+    return {**passes.times(sum(pairs.values())), "pairs": pairs}

@@ -1,10 +1,10 @@
 """`StudyResults`: what a folder holds of a study.
 
 `frame()` is the tidy table: one row per pair, method, regime or control, variant, train tasks, test
-task, seed, draw, protocol, ranking, metric and grid. It is read from the results alone, sorted, and
-has no wall times (`timings()` has them), so it does not depend on how often the study was
-interrupted. Only results with valid checksums count. Files under `jobs/` are those of
-`NodeScores.load` and `Alignment.load`.
+task, seed, draw, protocol, ranking, metric and grid. It is sorted and has no wall times
+(`dfa_tl.analysis.timings` has them), so it does not depend on how often the study was interrupted.
+Only results with valid checksums count. Files below `jobs/` can be read with `NodeScores.load` and
+`Alignment.load`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,16 @@ from dfa_tl.io.hub import OnHub
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice
-from dfa_tl.study.circuits import Circuit, EvaluateJob, made
 from dfa_tl.study.config import GRIDS, StudyConfig
-from dfa_tl.study.copying import copy_study
-from dfa_tl.study.description import read_description
-from dfa_tl.study.jobs import Failure, Group, Job
-from dfa_tl.study.measurement import KEYS, View, cut, headline, load_curves
+from dfa_tl.study.curves_file import CURVES_FILE, Curves, cut, load_curves
+from dfa_tl.study.evaluate_job import JOB_VERSIONS, ROWS_FILE, EvaluateJob, Transfer
+from dfa_tl.study.folder import STUDY_FILE, copy_study, read_description
+from dfa_tl.study.job import Failure, Group, Job
+from dfa_tl.study.jobs import AlignJob, ScoresJob, load_W
+from dfa_tl.study.keys import CircuitKey, View
 from dfa_tl.study.plan import plan
-from dfa_tl.study.row_checks import checked_rows
-from dfa_tl.study.run_job import load
+from dfa_tl.study.rows import KEYS, checked_rows
 from dfa_tl.study.store import Store
-from dfa_tl.study.versions import code_identity
-
-STUDY_FILE = "study.json"
 
 
 @checked_arguments
@@ -53,7 +50,8 @@ class StudyResults(OnHub):
         config: The study.
         model_hashes: Of each model.
         data_hashes: Of each split of each task that is not generated.
-        code: What identifies the code that made them, which need not be this one.
+        job_versions: The version of each kind of job that the results are from, which may differ
+            from this package's.
         failures: Jobs that failed in the run that returned these results; empty after `load`.
     """
 
@@ -61,7 +59,7 @@ class StudyResults(OnHub):
     config: StudyConfig
     model_hashes: Mapping[str, str]
     data_hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    code: str = field(default_factory=code_identity)
+    job_versions: Mapping[str, int] = field(default_factory=lambda: dict(JOB_VERSIONS))
     failures: tuple[Failure, ...] = field(default=())
 
     hub_file = ""
@@ -89,8 +87,11 @@ class StudyResults(OnHub):
         if not self.evaluations:
             return display.block(title, self._facts, display.line("no measured circuits yet"))
         means = self.headline().groupby(["pair", "method", "regime"], sort=False)[["cpr", "cmd"]]
-        table = means.mean().reset_index().round(3)
-        return display.block(title, self._facts, display.table(table))
+        rows = [
+            (*names, f"{cpr:.3f}", f"{cmd:.3f}") for names, (cpr, cmd) in means.mean().T.items()
+        ]
+        headings = ("pair", "method", "regime", "CPR", "CMD")
+        return display.block(title, self._facts, display.table(headings, rows))
 
     @classmethod
     @checked_arguments
@@ -101,16 +102,15 @@ class StudyResults(OnHub):
             FileFormatError: the folder holds no study, or a damaged one.
         """
         where = user_path(folder)
-        return cls(where, *read_description(where / STUDY_FILE))
+        return cls(where, *read_description(where))
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Of Python and the packages that made the results; several where they differ."""
+        """Versions of Python and the packages that made the results; several where they differ."""
         found: dict[str, dict[str, None]] = {}
-        for group in self.groups:
-            for job in group.jobs:
-                for package, version in ((self.manifest(job) or {}).get("versions") or {}).items():
-                    found.setdefault(package, {})[version] = None
+        for job in self.jobs:
+            for package, version in ((self.manifest(job) or {}).get("versions") or {}).items():
+                found.setdefault(package, {})[version] = None
         return {package: ", ".join(versions) for package, versions in found.items()}
 
     @checked_arguments
@@ -122,8 +122,7 @@ class StudyResults(OnHub):
         Raises:
             FileWriteError: the folder is not empty or cannot be written.
         """
-        jobs = {job.key: job for group in self.groups for job in group.jobs}
-        copy_study(self._store, STUDY_FILE, jobs.values(), path)
+        copy_study(self._store, self.jobs, path)
 
     def _card_text(self) -> tuple[str, Mapping[str, Any]]:
         return (
@@ -134,12 +133,17 @@ class StudyResults(OnHub):
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The study's jobs."""
-        return plan(self.config, self.model_hashes, self.data_hashes, self.code)
+        """The study's jobs, in groups that one worker does."""
+        return plan(self.config, self.model_hashes, self.data_hashes, self.job_versions)
 
     @cached_property
-    def _curves(self) -> dict[str, dict[str, dict[View, FaithfulnessCurve]]]:
-        """Curves read so far: tables ask for those of one job again and again."""
+    def jobs(self) -> tuple[Job, ...]:
+        """The study's jobs, each once."""
+        return tuple({job.key: job for group in self.groups for job in group.jobs}.values())
+
+    @cached_property
+    def _curves(self) -> dict[str, Curves]:
+        """Curves read so far by job, because tables read those of one job many times."""
         return {}
 
     @cached_property
@@ -149,25 +153,24 @@ class StudyResults(OnHub):
     @property
     def view(self) -> View:
         """Protocol, ranking and metric of the headline."""
-        return headline(self.config.to_dict())
+        return self.config.views[0]
 
     @property
     def missing(self) -> list[Job]:
         """Jobs without a valid result."""
-        jobs = {job.key: job for group in self.groups for job in group.jobs}
-        return [job for job in jobs.values() if not self._store.has(job)]
+        return [job for job in self.jobs if not self._store.has(job)]
 
     @cached_property
     def evaluations(self) -> list[EvaluateJob]:
-        """The `evaluate` jobs with valid results, checked once."""
-        jobs = [job for group in self.groups for job in group.jobs if isinstance(job, EvaluateJob)]
+        """The evaluation jobs with valid results, checked once."""
+        jobs = [job for job in self.jobs if isinstance(job, EvaluateJob)]
         return [job for job in jobs if self._store.has(job)]
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
         rows = []
         for job in self.evaluations:
-            rows += checked_rows((self._store.path(job) / "rows.json").read_bytes(), job)
+            rows += checked_rows((self._store.path(job) / ROWS_FILE).read_bytes(), job)
         if not rows:
             raise FileFormatError(f"{self.folder} holds no measured circuits yet; run the study")
         return pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
@@ -195,11 +198,13 @@ class StudyResults(OnHub):
         return self._store.manifest(job)
 
     def _job(self, pair: str, task: str, method: str, seed: int) -> EvaluateJob:
-        wanted = {"pair": pair, "task": task, "method": method, "seed": seed}
         for job in self.evaluations:
-            if all(job.settings[name] == value for name, value in wanted.items()):
+            if (job.pair, job.task, job.method, job.seed) == (pair, task, method, seed):
                 return job
-        raise ConfigError(f"no measured circuits of {wanted} in {self.folder}")
+        raise ConfigError(
+            f"no circuits were measured for pair={pair!r}, task={task!r}, method={method!r}, "
+            f"seed={seed} in {self.folder}"
+        )
 
     @checked_arguments
     def curves(
@@ -211,8 +216,8 @@ class StudyResults(OnHub):
         *,
         grid: str | None = None,
         view: View | Sequence[str] | None = None,
-    ) -> dict[str, FaithfulnessCurve]:
-        """Curves of one test task by circuit (`regime|variant|train tasks|pairs|draw`).
+    ) -> dict[CircuitKey, FaithfulnessCurve]:
+        """Curves of one test task by circuit.
 
         Args:
             pair: Name of the pair of models.
@@ -230,27 +235,25 @@ class StudyResults(OnHub):
         check_choice("grid", grid, self.config.grids)
         ks = GRIDS[grid]
         if job.key not in self._curves:
-            self._curves[job.key] = load_curves(self._store.path(job) / "curves.safetensors")
+            self._curves[job.key] = load_curves(self._store.path(job) / CURVES_FILE)
         saved = self._curves[job.key]
-        return {label: cut(by[chosen], ks) for label, by in saved.items() if chosen in by}
+        return {
+            key: cut(by_view[chosen], ks) for key, by_view in saved.items() if chosen in by_view
+        }
 
     @checked_arguments
-    def scores(self, pair: str, task: str, method: str, seed: int = 0) -> dict[str, NodeScores]:
-        """The score vectors of one test task, named as in `curves`."""
+    def scores(
+        self, pair: str, task: str, method: str, seed: int = 0
+    ) -> dict[CircuitKey, NodeScores]:
+        """The score vectors of one test task by circuit."""
         job = self._job(pair, task, method, seed)
         nodes = self._target_nodes(job)
-        return {
-            circuit.label: made(
-                circuit, lambda role, needs=circuit.needs: load(needs[role], self._store), nodes
-            )
-            for circuit in job.circuits
-        }
+        return {circuit.key: circuit.scores(self._store, nodes) for circuit in job.circuits}
 
     @checked_arguments
     def source_scores(self, pair: str, task: str, method: str, seed: int = 0) -> NodeScores:
         """The source model's scores of a task, which the regimes carry over."""
-        found: Any = load(self._carried(pair, task, method, seed).needs["scores"], self._store)
-        return found
+        return self._transfer(pair, task, method, seed).scores.load(self._store)
 
     @checked_arguments
     def alignment(
@@ -261,25 +264,27 @@ class StudyResults(OnHub):
         Raises:
             ConfigError: no such circuit was measured.
         """
-        needs = self._carried(pair, task, method, seed, regime).needs
-        roles = sorted(role for role in needs if role.startswith("W"))
-        steps: list[Any] = [load(needs[role], self._store) for role in roles]
-        return steps[0] if len(steps) == 1 else AlignmentChain(tuple(steps))
+        return load_W(self._transfer(pair, task, method, seed, regime).alignments, self._store)
 
-    def _carried(
+    def _transfer(
         self, pair: str, task: str, method: str, seed: int, regime: str | None = None
-    ) -> Circuit:
-        main = self.config.default_variant
+    ) -> Transfer:
+        """How the circuit of a regime, or of any, is carried over under the first settings."""
         for circuit in self._job(pair, task, method, seed).circuits:
-            if circuit.variant == main and circuit.name in ((regime,) if regime else tuple(Regime)):
-                return circuit
+            key, origin = circuit.key, circuit.origin
+            if (
+                isinstance(origin, Transfer)
+                and key.variant == self.config.default_variant
+                and regime in (None, key.name)
+            ):
+                return origin
         raise ConfigError(f"no circuits of {regime or 'any regime'} for {task} in {self.folder}")
 
     def _target_nodes(self, job: EvaluateJob) -> NodeSet:
-        for need in job.needs.values():
-            found = load(need, self._store)
-            if isinstance(found, Alignment):
-                return found.target
-            if need.settings.get("model", job.settings["target"]) == job.settings["target"]:
-                return found.nodes
+        for need in job.needs:
+            if need.model_run == job.target.name:
+                if isinstance(need, AlignJob):
+                    return need.load(self._store).target
+                if isinstance(need, ScoresJob):
+                    return need.load(self._store).nodes
         raise ConfigError(f"{job} has no circuits of the target")

@@ -1,14 +1,14 @@
-"""`run_study`: do what is missing of a study, on this process or on any executor.
+"""`run_study`: do the missing jobs of a study, in this process or on any executor.
 
-The unit of submitted work is a group: all jobs of one pair, method and seed, so that a worker loads
-a pair of models once. A job that fails does not stop the others; what needs it is left out, the
-group is tried once more, and what still fails is reported with its traceback. Killed at any moment,
-a study loses at most the jobs in flight: run it again on the same folder.
+A worker is given a group at a time: all jobs of one pair of models, method and seed, so that it
+loads the models once. A job that fails does not stop the others; jobs that need it are left out,
+the group is tried once more, and what still fails is reported with its traceback. A study that is
+killed loses at most the jobs in flight: run it again on the same folder.
 
 `executor` is anything with `submit(function, *arguments)` whose futures have `done` and `result`:
 `local_pool`, any `concurrent.futures` pool, Dask's `Client.get_executor()`, submitit's
-`AutoExecutor`. If a pool breaks because a worker died, what is left is done in this process. All
-workers must see the folder. An executor is its owner's to end; only `local_pool` is this package's.
+`AutoExecutor`. If a pool breaks because a worker died, the rest is done in this process. All
+workers must see the folder. The caller shuts the executor down.
 
     with local_pool(2) as pool:
         run_study(config, "runs/llama", pool)
@@ -24,75 +24,91 @@ workers must see the folder. An executor is its owner's to end; only `local_pool
 from __future__ import annotations
 
 import logging
+import platform
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.io.atomic import user_path, write_file
-from dfa_tl.io.strict_json import json_bytes
+from dfa_tl.errors import ConfigError
+from dfa_tl.io.atomic import user_path
 from dfa_tl.study.config import StudyConfig
-from dfa_tl.study.data import data_hashes
-from dfa_tl.study.jobs import FORMAT, Failure, Group
-from dfa_tl.study.models import model_hashes
+from dfa_tl.study.evaluate_job import JOB_VERSIONS
+from dfa_tl.study.folder import StudyDescription, write_description
+from dfa_tl.study.inputs import data_hashes, model_hashes
+from dfa_tl.study.job import Failure, Group, Job
 from dfa_tl.study.plan import plan
-from dfa_tl.study.results import STUDY_FILE, StudyResults
-from dfa_tl.study.run_job import do
-from dfa_tl.study.store import StorageError, Store, reason
-from dfa_tl.study.versions import code_identity
+from dfa_tl.study.results import StudyResults
+from dfa_tl.study.store import StorageError, Store
 
 logger = logging.getLogger(__name__)
 
+PACKAGES = ("torch", "transformer-lens", "transformers", "numpy", "scipy")
 POLL_SECONDS = 0.05
 SHOW_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class GroupReport:
-    """What became of a group.
+def run_job(job: Job, store: Store) -> None:
+    """Do a job and store its result.
 
-    Attributes:
-        failures: Jobs that failed, and jobs left out because they need one that did.
+    Raises:
+        ConfigError: this process has another version of the kind of job than the one that planned
+            the study.
     """
+    if job.version != job.code_version:
+        raise ConfigError(
+            f"{job} was planned with version {job.version} of {job.kind} jobs, and this process "
+            f"has version {job.code_version}: install the same dfa_tl wherever a study works"
+        )
+    began = time.perf_counter()
+    result = job.run(store)
+    facts = {**result.facts, "versions": _package_versions()}
+    store.save(job, result.write, facts, time.perf_counter() - began)
 
-    failures: tuple[Failure, ...]
+
+@cache
+def _package_versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def run_group(
-    group: Group, folder: str, tell: Callable[[int], object] = lambda done: None
-) -> GroupReport:
-    """Do what is missing of a group, in order; runs on a worker.
+    group: Group, folder: str, on_job_end: Callable[[int], object] = lambda n: None
+) -> tuple[Failure, ...]:
+    """Do the missing jobs of a group, in order; runs on a worker.
 
     Args:
         group: The jobs.
         folder: The study's folder.
-        tell: Called with 1 after each job.
+        on_job_end: Called with 1 after each job.
+
+    Returns:
+        The jobs that failed, and those left out because they need one that did.
 
     Raises:
-        StorageError: results cannot be written; nothing else could be.
+        StorageError: results cannot be written, so no other job could be stored either.
     """
     store = Store(folder)
     failures: dict[str, Failure] = {}
     for job in group.jobs:
-        lacking = [str(need) for need in job.needs.values() if need.key in failures]
-        if lacking:
-            why = f"left out: it needs {lacking[0]}"
+        if missing := [str(need) for need in job.needs if need.key in failures]:
+            why = f"left out: it needs {missing[0]}"
             failures[job.key] = Failure(str(group), str(job), why, left_out=True)
         elif not store.has(job):
             try:
-                do(job, store)
+                run_job(job, store)
             except StorageError:
                 raise
             except Exception:
                 failures[job.key] = Failure(str(group), str(job), traceback.format_exc())
-        tell(1)
-    return GroupReport(tuple(failures.values()))
+        on_job_end(1)
+    return tuple(failures.values())
 
 
 @checked_arguments
@@ -111,9 +127,9 @@ def run_study(
         The results of all jobs that succeeded; `failures` has the others.
 
     Raises:
-        ModelError: a model that is not there.
-        DataError: data of a task that are not there, or not what they should be.
-        StorageError: the folder cannot be written or the disk is full; what is done is kept.
+        ModelError: there is no such model.
+        DataError: data of a task are missing or invalid.
+        StorageError: the folder cannot be written or the disk is full; finished results are kept.
 
     Example:
         >>> config = StudyConfig(
@@ -134,22 +150,13 @@ def run_study(
         ['Gold', 'DFA (zero-shot)']
     """
     folder = user_path(out_dir)
-    hashes = model_hashes(
-        name for pair in config.pairs for name in (pair.source, *pair.via, pair.target)
+    study = StudyDescription(
+        config, model_hashes(config.models), data_hashes(config), dict(JOB_VERSIONS)
     )
-    of_data = data_hashes(config)
-    code = code_identity()
-    groups = plan(config, hashes, of_data, code)
-    content = {
-        "format": FORMAT,
-        "code": code,
-        "config": config.to_dict(),
-        "models": hashes,
-        "data": of_data,
-    }
-    _write_study_file(folder, content)
+    groups = plan(*study)
+    write_description(folder, study)
     store = Store(folder)
-    store.clear_aside()
+    store.clear_temporary()
     missing = [group for group in groups if not all(map(store.has, group.jobs))]
     n_jobs = sum(len(group.jobs) for group in groups)
     n_left = sum(len(group.jobs) for group in missing)
@@ -160,18 +167,18 @@ def run_study(
             bar.update(-sum(len(group.jobs) for group in failed))
             failed = _run_all(list(failed), folder, executor, bar)
     failures = [failure for failures in failed.values() for failure in failures]
-    _log(failures)
-    return StudyResults(folder, config, hashes, of_data, code, tuple(failures))
+    _log_failures(failures)
+    return StudyResults(folder, *study, tuple(failures))
 
 
-def _log(failures: Sequence[Failure]) -> None:
+def _log_failures(failures: Sequence[Failure]) -> None:
     """Log each cause of failure once."""
     by_cause: dict[str, list[Failure]] = {}
     for failure in failures:
         if not failure.left_out:
             by_cause.setdefault(failure.traceback.strip().splitlines()[-1], []).append(failure)
-    for alike in by_cause.values():
-        first, others = alike[0], len(alike) - 1
+    for same in by_cause.values():
+        first, others = same[0], len(same) - 1
         also = f" ({others} other jobs failed for the same reason)" if others else ""
         logger.error("%s of %s failed%s:\n%s", first.job, first.group, also, first.traceback)
     if n := sum(failure.left_out for failure in failures):
@@ -184,7 +191,7 @@ def _run_all(
     """Do the groups; those with failures."""
     failed: dict[Group, tuple[Failure, ...]] = {}
     n_failures = 0
-    for group, failures in _reports(groups, folder, executor, bar):
+    for group, failures in _run_groups(groups, folder, executor, bar):
         if failures:
             failed[group] = failures
             n_failures += len(failures)
@@ -192,17 +199,17 @@ def _run_all(
     return failed
 
 
-def _reports(
+def _run_groups(
     groups: Sequence[Group], folder: Path, executor: Any, bar: Any
 ) -> Iterator[tuple[Group, tuple[Failure, ...]]]:
     here = list(groups)
     if executor is not None:
-        here = yield from _elsewhere(groups, folder, executor, bar)
+        here = yield from _on_executor(groups, folder, executor, bar)
     for group in here:
-        yield group, run_group(group, str(folder), bar.update).failures
+        yield group, run_group(group, str(folder), bar.update)
 
 
-def _elsewhere(groups: Sequence[Group], folder: Path, executor: Any, bar: Any) -> Any:
+def _on_executor(groups: Sequence[Group], folder: Path, executor: Any, bar: Any) -> Any:
     """Reports of groups done by the executor; returns those that a broken one left."""
     left: list[Group] = []
     pending: dict[Any, Group] = {}
@@ -221,7 +228,7 @@ def _elsewhere(groups: Sequence[Group], folder: Path, executor: Any, bar: Any) -
             for future in finished:
                 group = pending.pop(future)
                 try:
-                    failures = future.result().failures
+                    failures = future.result()
                 except BrokenExecutor:
                     left.append(group)
                     continue
@@ -249,13 +256,3 @@ def _show(bar: Any, before: int, groups: Iterable[Group], store: Store, seen: fl
     appeared = sum(store.path(job).exists() for group in groups for job in group.jobs)
     bar.update(before + appeared - bar.n)
     return now
-
-
-def _write_study_file(folder: Path, content: dict[str, Any]) -> None:
-    try:
-        text = json_bytes(content, "the study", indent=1, sort_keys=False)
-        write_file(folder / STUDY_FILE, text)
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written: {reason(error)}. Make room or choose another"
-        ) from error
