@@ -22,6 +22,8 @@ from beartype import BeartypeConf
 from beartype.door import is_bearable
 
 import dfa_tl
+import dfa_tl.analysis
+import dfa_tl.report
 import dfa_tl.study
 import dfa_tl.viz
 from dfa_tl import (
@@ -71,6 +73,8 @@ def public_callables() -> dict[str, object]:
     found: dict[str, object] = {}
     modules = {dfa_tl: dfa_tl.__all__, dfa_tl.viz: dfa_tl.viz.__all__}
     modules[dfa_tl.study] = dfa_tl.study.__all__
+    modules[dfa_tl.report] = dfa_tl.report.__all__
+    modules[dfa_tl.analysis] = dfa_tl.analysis.__all__
     modules[controls] = [
         name
         for name in vars(controls)
@@ -300,13 +304,13 @@ class Things:
             "StudyConfig.from_dict": {"settings": QUICK.to_dict()},
             "StudyConfig.from_yaml": {"path": self.yaml},
             "StudyResults": {
-                "config": QUICK, "model_hashes": {}, "data_hashes": {}, "code": "",
+                "config": QUICK, "model_hashes": {}, "data_hashes": {}, "job_versions": {},
                 "failures": (),
             },
             "StudyResults.manifest": {"job": self.job},
-            "StudyResults.report": {"path": "report.html"},
             "StudyResults.save": {"path": "copy"},
-            "StudyResults.write_tables": {"folder": "tables"},
+            "write_tables": {"folder": "tables"},
+            "write_report": {"path": "report.html"},
             "align": {"target": model},
             "attention_patterns": {"pair": self.pair, "nodes": ["a0.h0"]},
             "evaluate_many": {"scores": mapping},

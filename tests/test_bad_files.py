@@ -296,7 +296,7 @@ BAD = {
     ),
     "unknown tensors": (
         S, lambda path: alignment_file(path, {"V": torch.zeros(2)}), Alignment,
-        r"tensors that an alignment has not: \['V'\]",
+        r"an alignment has no tensors called \['V'\]",
     ),
     "whole numbers in W": (
         S, lambda path: alignment_file(path, {"W": torch.ones(3, 3).int()}), Alignment,

@@ -147,4 +147,4 @@ class AlignmentConfig:
             "profile_penalty": 0.0,
             "source_vectors": 1,
         }
-        return cls(**settings | changes)
+        return cls(**{**settings, **changes})

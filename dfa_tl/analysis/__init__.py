@@ -45,7 +45,7 @@ __all__ = [
     "write_tables",
 ]
 
-TABLES: dict[str, Callable[[StudyResults], Table]] = {
+TABLES: dict[str, Callable[..., Table]] = {
     "leaderboard": leaderboard,
     "ablations": ablations,
     "overall": overall,

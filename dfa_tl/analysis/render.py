@@ -133,7 +133,8 @@ class Table:
 
     def to_latex(self, decimals: int = 2) -> str:
         """A LaTeX `tabular` with `booktabs` rules, in a `table` with a caption; texts escaped."""
-        texts = self.texts(decimals).map(escaped).rename(columns=escaped)
+        texts = self.texts(decimals).map(escaped)
+        texts = texts.set_axis([escaped(name) for name in texts], axis=1)
         alignment = "".join("r" if column.is_numeric else "l" for column in self.columns())
         return texts.style.hide(axis="index").to_latex(
             column_format=alignment,
@@ -145,7 +146,7 @@ class Table:
     def _repr_html_(self) -> str:
         texts = self.texts()
         more = [f"{len(texts) - NOTEBOOK_ROWS} more rows"] if len(texts) > NOTEBOOK_ROWS else []
-        return display.block(self.title, more, display.table(texts[:NOTEBOOK_ROWS]))
+        return display.block(self.title, more, display.table(texts.head(NOTEBOOK_ROWS)))
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """Write `name`.csv, .md and .tex."""

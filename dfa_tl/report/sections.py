@@ -212,7 +212,8 @@ def _table(name: str, table: Table, config: StudyConfig) -> ReportTable:
 
 
 def _without_empty(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[[name for name in frame if not frame[name].isna().all()]]
+    kept: Any = frame[[name for name in frame if not frame[name].isna().all()]]
+    return kept
 
 
 def with_average_intervals(frame: pd.DataFrame, config: StudyConfig) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.intervals import Bootstrap
+from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.models.ablation import Ablation
 from dfa_tl.settings import (
     check_choice,
@@ -255,7 +256,7 @@ class StudyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON-able values."""
-        return json.loads(json.dumps(asdict(self)))
+        return json.loads(json_bytes(asdict(self), "a study's settings", sort_keys=False))
 
     @classmethod
     @checked_arguments

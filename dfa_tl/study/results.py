@@ -86,12 +86,9 @@ class StudyResults(OnHub):
         title = display.shortened(f"StudyResults {self.folder}")
         if not self.evaluations:
             return display.block(title, self._facts, display.line("no measured circuits yet"))
-        means = self.headline().groupby(["pair", "method", "regime"], sort=False)[["cpr", "cmd"]]
-        rows = [
-            (*names, f"{cpr:.3f}", f"{cmd:.3f}") for names, (cpr, cmd) in means.mean().T.items()
-        ]
-        headings = ("pair", "method", "regime", "CPR", "CMD")
-        return display.block(title, self._facts, display.table(headings, rows))
+        rows = self.headline().groupby(["pair", "method", "regime"], sort=False)
+        means: Any = rows[["cpr", "cmd"]].mean().map("{:.3f}".format).reset_index()
+        return display.block(title, self._facts, display.table(means))
 
     @classmethod
     @checked_arguments

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from dfa_tl.errors import DFAError, FileFormatError
 from dfa_tl.io.atomic import flush, make_folder, user_path, write_file
@@ -42,10 +42,7 @@ class StorageError(DFAError, OSError):
 class Stored(Protocol):
     """A job, as far as the store is concerned."""
 
-    @property
-    def kind(self) -> str:
-        """The kind of job."""
-        ...
+    kind: ClassVar[str]
 
     @property
     def key(self) -> str:

@@ -169,7 +169,8 @@ def span(values: Sequence[float]) -> str:
 def name_once_in_legend(figure: go.Figure) -> None:
     """Keep one entry per legend group: that of its first trace."""
     shown: set[str] = set()
-    for trace in figure.data:
+    traces: Any = figure.data
+    for trace in traces:
         trace.showlegend = trace.legendgroup not in shown
         shown.add(trace.legendgroup)
 
