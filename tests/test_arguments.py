@@ -74,7 +74,7 @@ def public_callables() -> dict[str, object]:
     modules = {dfa_tl: dfa_tl.__all__, dfa_tl.viz: dfa_tl.viz.__all__}
     modules[dfa_tl.study] = dfa_tl.study.__all__
     modules[dfa_tl.report] = dfa_tl.report.__all__
-    modules[dfa_tl.analysis] = dfa_tl.analysis.__all__
+    modules[dfa_tl.analysis] = [n for n in dfa_tl.analysis.__all__ if n != "Table"]
     modules[controls] = [
         name
         for name in vars(controls)
@@ -309,6 +309,7 @@ class Things:
             },
             "StudyResults.manifest": {"job": self.job},
             "StudyResults.save": {"path": "copy"},
+            "unbounded_tasks": {"pair": QUICK.pairs[0].name},
             "write_tables": {"folder": "tables"},
             "write_report": {"path": "report.html"},
             "align": {"target": model},

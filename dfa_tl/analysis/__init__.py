@@ -6,6 +6,8 @@
 A new table is a function here and its entry in `TABLES`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -66,14 +66,22 @@ class Job(ABC):
     def summary(self) -> dict[str, object]:
         """What messages say about it."""
 
-    @cached_property
+    @property
     def settings(self) -> dict[str, Any]:
         """The fields that decide the result, as JSON can hold them; a job stands as its key."""
+        return self._settings
+
+    @property
+    def key(self) -> str:
+        """The content address of its result."""
+        return self._key
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
         return _fields(self)
 
     @cached_property
-    def key(self) -> str:
-        """The content address of its result."""
+    def _key(self) -> str:
         content = json_bytes({"kind": self.kind, **self.settings}, "a job")
         return hashlib.sha256(content).hexdigest()
 

@@ -86,8 +86,8 @@ class StudyResults(OnHub):
         title = display.shortened(f"StudyResults {self.folder}")
         if not self.evaluations:
             return display.block(title, self._facts, display.line("no measured circuits yet"))
-        rows = self.headline().groupby(["pair", "method", "regime"], sort=False)
-        means: Any = rows[["cpr", "cmd"]].mean().map("{:.3f}".format).reset_index()
+        rows: Any = self.headline().groupby(["pair", "method", "regime"], sort=False)
+        means = rows[["cpr", "cmd"]].mean().map("{:.3f}".format).reset_index()
         return display.block(title, self._facts, display.table(means))
 
     @classmethod
