@@ -225,7 +225,7 @@ def test_a_report_is_written_where_the_pairs_are_not_at_hand(mine, tmp_path):
     digest = results.data_hashes[str(mine)]["train"]
     (mine / "test.csv").unlink()
     page = write_report(StudyResults.load(results.folder), tmp_path / "report.html").read_text()
-    assert "not at hand" in page
+    assert "not available" in page
     assert digest in page
 
 

@@ -558,7 +558,7 @@ def test_from_a_shell(study, tmp_path):
     file = tmp_path / "plain.html"
     plain = CliRunner().invoke(app, ["report", str(tmp_path / "empty"), "--out", str(file)])
     assert plain.exit_code == 0, plain.output
-    assert "no attention views: no measured circuits" in plain.output
+    assert "no attention views: no circuits were measured" in plain.output
     assert "var CircuitsVis" not in file.read_text(encoding="utf-8")
     missing = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert missing.exit_code == 1

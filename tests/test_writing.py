@@ -385,7 +385,7 @@ ODD = {"low": -math.inf, "list": [math.nan, {"high": math.inf}], "tuple": (1, ma
 
 def strict(content: str | bytes) -> object:
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not a JSON number")
 
     return json.loads(content, parse_constant=refuse)
 
@@ -416,7 +416,7 @@ def test_provenance_is_strict_json(tmp_path):
 def test_our_own_files_are_read_strictly_and_others_as_they_are():
     for constant in ("NaN", "Infinity", "-Infinity"):
         text = f'{{"a": {constant}}}'
-        with pytest.raises(FileFormatError, match=f"it is not valid JSON: {constant} is no JSON"):
+        with pytest.raises(FileFormatError, match=f"it is not valid JSON: {constant} is not a JSON number"):
             parse_json(text, "it")
         assert str(parse_json(text, "it", strict=False)["a"]) == str(float(constant))
 
@@ -454,7 +454,7 @@ def test_what_out_means(out, tmp_path, monkeypatch):
 def test_out_of_another_kind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes").touch()
-    with pytest.raises(ConfigError, match=r"x\.csv ends in \.csv; .* in \.html or \.png\. Give"):
+    with pytest.raises(ConfigError, match=r"x\.csv ends in \.csv, .* in \.html or \.png\. Give"):
         output_file("x.csv", "page.html", (".html", ".png"))
     with pytest.raises(
         ConfigError, match=r"x\.csv ends like a file, but several files are written"

@@ -166,15 +166,15 @@ def _cell(value: Any, decimals: int, *, signed: bool) -> Cell:
     return Cell(number(value, decimals, signed=signed), repr(value), True)
 
 
-def _interval(low: float, high: float, decimals: int, *, signed: bool) -> Cell:
-    if pd.isna(low) or pd.isna(high):
+def _interval(low: float | None, high: float | None, decimals: int, *, signed: bool) -> Cell:
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
         return Cell(MISSING, "", True)
     limits = (number(limit, decimals, signed=signed) for limit in (low, high))
     return Cell(f"[{', '.join(limits)}]", repr(low), True)
 
 
-def _p_value(value: float, is_upper_bound: bool) -> Cell:
-    if pd.isna(value):
+def _p_value(value: float | None, is_upper_bound: bool) -> Cell:
+    if value is None or pd.isna(value):
         return Cell(MISSING, "", True)
     if is_upper_bound:
         return Cell(f"<={value:.2g}", repr(value), True)
