@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from dfa_tl import NodeModel, load_model
+from dfa_tl import NodeModel, check, load_model
 from dfa_tl.errors import ModelError
 from dfa_tl.models.partial_run import mask_option
 from dfa_tl.models.probe import probe
@@ -41,6 +41,24 @@ def test_a_live_model_is_left_as_it_was(bridge):
     assert bridge.training
     assert torch.equal(random, torch.get_rng_state())
     assert sum(len(p.fwd_hooks) for p in set(bridge.hook_dict.values())) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_stream_with_very_large_values(tmp_path, dtype):
+    """Pretrained models have a few, hundreds of times larger than what one MLP writes."""
+    model = tiny_model("Llama-3")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 500.0
+    model.save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    found = check(load_model(tmp_path, dtype=dtype))
+    assert found.residual_error < found.tolerance
+
+
+def test_an_mlp_that_is_cut_off_from_the_stream(bridge):
+    """What a hook sets there has no effect."""
+    bridge.blocks[1].mlp.register_forward_hook(lambda module, args, out: torch.zeros_like(out))
+    refused(bridge, "it is not what the MLP writes")
 
 
 def test_something_else_that_writes_to_the_stream(bridge):

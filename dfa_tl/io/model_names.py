@@ -1,7 +1,7 @@
 """Short names of models on the Hugging Face hub: the paper's, and the benchmark's.
 
 Llama-3 stands for the base models of one tokenizer: 1B and 3B are of release 3.2, 8B of 3.1. The
-benchmark has five models and calls each by its family.
+benchmark has five models and names each after its family.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ BENCHMARK_NAMES = {
     "gemma2": "google/gemma-2-2b",
     "llama3": "meta-llama/Llama-3.1-8B",
 }
-"""The models of the Mechanistic Interpretability Benchmark's circuit track, by its own names."""
+"""The benchmark's names of the models in its circuit track."""
 
 NOT_LOADED = {
     "interpbench": (
         "the benchmark's InterpBench model is a pickled configuration and checkpoint "
         "(mib-bench/interpbench on the hub), and nothing is unpickled here. Build the "
         "HookedTransformer yourself, as the benchmark's run_attribution.py does, and give it to "
-        "load_model. The benchmark measures it by its known edges, which dfa_tl does not"
+        "load_model. The benchmark evaluates it on its known edges, which dfa_tl does not"
     )
 }
 """Names of the benchmark's models that are not loaded, and why."""

@@ -1,8 +1,8 @@
 """The plain Hugging Face model under a `TransformerBridge`, sharing its weights.
 
-A bridge replaces the model's modules by its own components, which compute attention themselves. For
-comparison, a second model of the same class and settings is built without weights, and the tensors
-that Transformers loaded are assigned to it by name. Memory: only buffers.
+A bridge replaces the model's modules with its own components, which compute attention themselves.
+For comparison, a second model of the same class and settings is built without weights, and the
+tensors that Transformers loaded are assigned to it by name. Memory: only buffers.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ def plain_model(bridge: nn.Module) -> nn.Module:
     """A model that runs nothing but Transformers' own code on the bridge's weights.
 
     Raises:
-        ModelError: weights of the bridge's model cannot be found by name.
+        ModelError: weights of the bridge's model cannot be found by name, or are offloaded.
     """
     wrapped: Any = bridge.original_model
     with init_empty_weights(include_buffers=False):
         plain = type(wrapped)(copy.deepcopy(wrapped.config))
     tensors = _tensors(wrapped)
+    if any(tensor.is_meta for tensor in tensors.values()):
+        raise ModelError("some of its weights are offloaded, and are in memory only while it runs")
     expected = plain.state_dict()
     missing = [name for name in expected if name not in tensors]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -32,6 +33,8 @@ from dfa_tl.models.placement import DeviceMap, Placement
 from dfa_tl.models.tokenizer import saved_tokenizer
 from dfa_tl.models.weights import StrictWeightLoader, refuse_broken_weights
 from dfa_tl.settings import check_switch
+
+logger = logging.getLogger(__name__)
 
 
 @checked_arguments(
@@ -191,6 +194,11 @@ def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -
     bridge.cfg.model_name = name
     model = NodeModel(bridge.eval(), name)
     # A TransformerBridge computes attention itself, and leaves out parts that it does not know.
+    try:
+        plain = plain_model(bridge)
+    except ModelError as error:
+        logger.warning("the logits of %s are not checked: %s", name, error)
+        return model
     with torch.no_grad():
-        check_logits(model, plain_model(bridge), f"Hugging Face's own {architecture}")
+        check_logits(model, plain, f"Hugging Face's own {architecture}")
     return model

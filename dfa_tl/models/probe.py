@@ -40,6 +40,8 @@ from dfa_tl.models.probe_run import HELD, ProbeRun
 from dfa_tl.models.state import added_hooks
 from dfa_tl.nodes import NodeSet, head_site, mlp_site, node_sites
 
+ABOVE_ROUNDING = 4.0
+"""How many times larger than the error the effect of v on the stream has to be."""
 TOLERANCE = {
     torch.float64: 1e-4,  # Transformers computes norms and softmaxes in float32 all the same
     torch.float32: 1e-4,
@@ -191,7 +193,7 @@ def _stream_error(
     factor = _multiple(moved - held, direction)
     unlike = float((moved - held - factor * direction).abs().max() / end.abs().max())
     reached = float((factor * direction).abs().max() / end.abs().max())
-    if unlike > tolerance or reached <= tolerance:
+    if unlike > tolerance or reached <= ABOVE_ROUNDING * unlike:
         raise ModelError(
             f"{where} a multiple of what is set at {mlp_site(layer)} by {unlike:.2e} of its "
             f"largest value (that multiple is {reached:.2e} of it): it is not what the MLP writes "

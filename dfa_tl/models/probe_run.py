@@ -25,6 +25,8 @@ from dfa_tl.nodes import NodeSet, head_site, mlp_site
 POSITIONS = 6
 HELD, MOVED = 2, 3
 """The rows whose nodes are constant: the MLPs write zero in one, v in the other."""
+MOVE_SIZE = 1 / 16
+"""Size of v, relative to the largest value of the stream that enters the layer."""
 
 
 class ProbeRun:
@@ -97,19 +99,21 @@ class ProbeRun:
 
         return run
 
-    def _random_vector(self, like: Tensor) -> Tensor:
-        """A vector of about the activation's size, so that rounding hides neither of them."""
-        size = like[:HELD].float().pow(2).mean().sqrt().cpu()
-        return (size * torch.randn(like.shape[2:], generator=self.random)).to(like)
+    def _random_vector(self, like: Tensor, size: Tensor) -> Tensor:
+        """A vector in the activation's shape, dtype and device."""
+        return (size.cpu() * torch.randn(like.shape[2:], generator=self.random)).to(like)
 
     def _hold_heads(self, layer: int, z: Tensor) -> Tensor:
         z = z.clone()
-        z[HELD:] = self._random_vector(z)
+        z[HELD:] = self._random_vector(z, z[:HELD].float().pow(2).mean().sqrt())
         self.heads[layer] = z.flatten(2).clone()
         return z
 
     def _hold_mlp(self, layer: int, written: Tensor) -> Tensor:
-        self.moves[layer] = self._random_vector(written)
+        # A pretrained model's stream has a few values hundreds of times larger than what one MLP
+        # writes. The vector is sized by these, or half precision would round it away.
+        largest = self.entering[layer][:HELD].float().abs().max()
+        self.moves[layer] = self._random_vector(written, MOVE_SIZE * largest)
         written = written.clone()
         written[HELD], written[MOVED] = 0, self.moves[layer]
         return written

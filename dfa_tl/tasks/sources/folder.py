@@ -4,7 +4,7 @@
     data/greater_than/test.csv
     data/greater_than/validation.jsonl    needed only where a study chooses settings on it
 
-The files are those of `read_pairs`; the task is called by its path, always with a slash
+The files are those of `read_pairs`; the task is named after its path, always with a slash
 (`./greater_than`), so that it cannot be mistaken for a task of the package.
 """
 
