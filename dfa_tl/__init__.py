@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dfa_tl.models.verify import check
     from dfa_tl.nodes import Node, NodeSet
     from dfa_tl.scores import NodeScores
-    from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
+    from dfa_tl.study import PairSpec, StudyConfig, StudyResults, estimate_study, run_study
     from dfa_tl.tasks.pairs import PairDataset, PromptPair
     from dfa_tl.tasks.registry import load_task
     from dfa_tl.tasks.sources.tables import read_pairs
@@ -55,6 +55,7 @@ __all__ = [
     "check",
     "controls",
     "estimate_memory",
+    "estimate_study",
     "evaluate",
     "evaluate_many",
     "load_model",
@@ -88,7 +89,7 @@ _HOMES = {
         "dfa_tl.models.verify": "check",
         "dfa_tl.nodes": "Node NodeSet",
         "dfa_tl.scores": "NodeScores",
-        "dfa_tl.study": "PairSpec StudyConfig StudyResults run_study",
+        "dfa_tl.study": "PairSpec StudyConfig StudyResults estimate_study run_study",
         "dfa_tl.tasks.sources.tables": "read_pairs",
         "dfa_tl.tasks.pairs": "PairDataset PromptPair",
         "dfa_tl.tasks.registry": "load_task",

@@ -11,6 +11,7 @@ On a GPU the allocator's own count is used; elsewhere live tensors are counted.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from dfa_tl.alignment.train import align
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS
+from dfa_tl.errors import AlignmentWarning
 from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.tensor_memory import peak_of
@@ -45,7 +47,12 @@ def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> C
             model, data, scores, ks=(0, 0.5), batch_size=batch_size, progress=False
         )
     config = AlignmentConfig(epochs=2, batch_size=batch_size)
-    return lambda: align({"any": scores}, model, {"any": data}, config, progress=False)
+
+    def train() -> None:
+        with warnings.catch_warnings(action="ignore", category=AlignmentWarning):
+            align({"any": scores}, model, {"any": data}, config, progress=False)
+
+    return train
 
 
 @checked_arguments

@@ -11,9 +11,9 @@ class Passes(NamedTuple):
     forward: int | None = None
     backward: int | None = None
 
-    def times(self, n: int) -> dict[str, int | None]:
-        """The passes of `n` pairs, as a job's manifest records them."""
-        return {name: None if one is None else n * one for name, one in self._asdict().items()}
+    def times(self, n: int) -> Passes:
+        """The passes of `n` pairs."""
+        return Passes(*(None if one is None else n * one for one in self))
 
 
 def training_passes(epochs: int) -> Passes:

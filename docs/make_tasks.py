@@ -13,9 +13,9 @@ import pandas as pd
 from dfa_tl import load_task
 from dfa_tl.io.atomic import write_file
 from dfa_tl.tasks import TASKS
+from dfa_tl.tasks.metrics import DONE
 
 ROOT = Path(__file__).parents[1]
-DONE = 0.8
 HEAD = """\
 # Tasks for pretrained models
 

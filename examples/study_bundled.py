@@ -33,6 +33,7 @@ def full() -> StudyConfig:
         methods=("nap-ig-inputs", "nap", "nap-ig-activations"),
         seeds=(0, 1, 2),
         draws=2,
+        few_pairs_methods=("nap", "nap-ig-inputs"),
         few_pairs_draws=1,  # a seed
         variants=VARIANTS,
         protocols=("nodes", "mib"),

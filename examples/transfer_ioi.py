@@ -1,8 +1,11 @@
 r"""Carry the IOI circuit of a small model over to a larger one, and see what it is worth.
 
     python examples/transfer_ioi.py
-    python examples/transfer_ioi.py \
+    python examples/transfer_ioi.py --dtype auto \
         --source meta-llama/Llama-3.2-1B --target meta-llama/Llama-3.2-3B
+
+The bundled models do the toy tasks; for others, the task is IOI in natural English and W is trained
+on other tasks in English. A task that one of the models cannot do is left out.
 
 Node scores are attributed on the source; W is trained on the task itself (in-distribution) and on
 the other tasks (zero-shot); gold scores are attributed on the target. All circuits, and two
@@ -20,8 +23,6 @@ import pandas as pd
 from dfa_tl import (
     AlignmentConfig,
     DFAError,
-    NodeModel,
-    PairDataset,
     align,
     attribute,
     controls,
@@ -29,13 +30,12 @@ from dfa_tl import (
     load_model,
     load_task,
 )
-from dfa_tl.errors import DataError
+from dfa_tl.evaluation.doable import doable_tasks
 from dfa_tl.io.output import output_file
-from dfa_tl.tasks import TOY_TASKS
+from dfa_tl.models.folder import BUNDLED
+from dfa_tl.tasks.registry import training_tasks
 from dfa_tl.viz import faithfulness_curves, save_figure
 from dfa_tl.viz.export import FIGURE_ENDINGS
-
-TRAIN_PAIRS, TEST_PAIRS = 96, 96
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +43,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Transfer a circuit from one model to another.")
     parser.add_argument("--source", default="toy-small", help="model whose circuit is known")
     parser.add_argument("--target", default="toy-large", help="model that it is carried over to")
-    parser.add_argument("--task", default="ioi", choices=TOY_TASKS)
+    parser.add_argument("--task", help="default: ioi, or ioi_english for models of your own")
+    parser.add_argument("--pairs", type=int, help="pairs per task; default: 96, or 32")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16, float16 or auto")
     parser.add_argument("--method", default="nap-ig-inputs", help="attribution method")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs and of W's training")
     parser.add_argument(
@@ -52,32 +54,24 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def usable_tasks(source: NodeModel, target: NodeModel, seed: int) -> dict[str, PairDataset]:
-    """Training pairs of every task whose answers are single tokens in both models."""
-    usable = {}
-    for task in TOY_TASKS:
-        pairs = load_task(task, n=TRAIN_PAIRS, seed=seed)
-        try:
-            pairs.tokenize(source)
-            pairs.tokenize(target)
-        except DataError as error:
-            print(f"{task} is left out: {str(error).splitlines()[0]}")
-        else:
-            usable[task] = pairs
-    return usable
-
-
 def main() -> None:
     """The main job: one table, one figure."""
     arguments = parse_arguments()
     out = output_file(arguments.out, "transfer.html", FIGURE_ENDINGS)
     began = time.perf_counter()
-    source, target = load_model(arguments.source), load_model(arguments.target)
-    task, seed = arguments.task, arguments.seed
-    train = usable_tasks(source, target, seed)
+    bundled = {arguments.source, arguments.target} <= set(BUNDLED)
+    task = arguments.task or ("ioi" if bundled else "ioi_english")
+    n, seed = arguments.pairs or (96 if bundled else 32), arguments.seed
+    source, target = (
+        load_model(name, dtype=arguments.dtype) for name in (arguments.source, arguments.target)
+    )
+    data = {name: load_task(name, n=n, seed=seed) for name in (task, *training_tasks(task))}
+    train, left_out = doable_tasks(data, [source, target])
+    for name, reason in left_out.items():
+        print(f"{name} is left out: {reason}")
     if task not in train or len(train) < 2:
-        raise SystemExit(f"{task} and at least one other task must be usable in both models")
-    test = load_task(task, split="test", n=TEST_PAIRS, seed=seed)
+        raise SystemExit(f"both models must be able to do {task} and at least one other task")
+    test = load_task(task, split="test", n=n, seed=seed)
 
     source_scores = {
         name: attribute(source, pairs, arguments.method) for name, pairs in train.items()

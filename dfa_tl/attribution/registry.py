@@ -39,6 +39,8 @@ class Method:
         ablations: The ablations that it takes.
         passes: Passes of one pair, from the model's nodes and `ig_steps`, with counterfactual
             ablation; None where they are unknown: tables then leave its cost empty.
+        pass_share: The part of a whole pass that one of these takes on average; a half where runs
+            start at the layer of a node.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Method:
     has_steps: bool = False
     ablations: tuple[str, ...] = get_args(Ablation)
     passes: Callable[[NodeSet, int], tuple[int, int]] | None = None
+    pass_share: float = 1.0
 
     def check_ablation(self, ablation: str) -> None:
         """Raise `ConfigError` for an unknown ablation, or one that the method does not take."""
@@ -99,12 +102,14 @@ METHODS: Registry[Method] = Registry(
                 2 + _site_runs(nodes, ig_steps),
                 1 + _site_runs(nodes, ig_steps),
             ),
+            pass_share=0.5,
         ),
         Method(
             name="exact",
             description="activation patching: the metric's change when this one node is left out",
             score=exact,
             passes=lambda nodes, ig_steps: (3 + len(nodes), 0),
+            pass_share=0.5,
         ),
     ),
 )

@@ -169,8 +169,17 @@ def alignment_config(path: Path | None, changes: list[str] | None, seed: int) ->
 
 
 class _Echo(logging.Handler):
+    """Prints each message once, however many jobs log it."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.printed: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(self.format(record), err=True)
+        message = self.format(record)
+        if message not in self.printed:
+            self.printed.add(message)
+            typer.echo(message, err=True)
 
 
 def _print_version(asked: bool) -> None:

@@ -27,18 +27,26 @@ def study(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that share the work; 0 does it in this one.")
     ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a study, or the jobs that are missing from it, and write its tables.
 
     Examples:
       dfa-tl study study.yaml --out runs/llama
+      dfa-tl study study.yaml --out runs/llama --dry-run
       dfa-tl study study.yaml --out runs/llama --workers 2 --set "seeds=[0, 1, 2]"
       dfa-tl study study.yaml --out runs/slow --set variants.default.learning_rate=1e-3
     """
     from dfa_tl.pool import local_pool
+    from dfa_tl.study.estimate import estimate_study
 
     described = dfa_tl.StudyConfig.from_dict(_nested(read_settings(config, settings)))
+    if dry_run:
+        typer.echo(estimate_study(described, out))
+        return
     folder = output_folder(out)
     with local_pool(workers) if workers else nullcontext() as executor:
         results = dfa_tl.run_study(described, folder, executor, progress=not quiet)

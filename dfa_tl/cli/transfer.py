@@ -40,8 +40,8 @@ def transfer(
     train: Annotated[
         list[str] | None,
         typer.Option(
-            help="Task that W is trained on; may be repeated.  [default: the generated tasks, or "
-            "the benchmark's where --task is one of those]",
+            help="Task that W is trained on; may be repeated.  [default: tasks of the same kind: "
+            "the benchmark's, the bundled models', or in natural English]",
             show_default=False,
         ),
     ] = None,
@@ -75,6 +75,7 @@ def transfer(
     r"""Carry a task's circuit over to a larger model, and measure how faithful it is there.
 
     W is trained on the other tasks (zero-shot), and again on this task alone (in-distribution).
+    A task that one of the models cannot do is left out.
     Both circuits are measured next to gold, attributed on the target itself, and next to a W
     trained without a source (uniform_s).
 
@@ -85,17 +86,24 @@ def transfer(
     """
     from dfa_tl.controls.regimes import GOLD, Regime
     from dfa_tl.controls.registry import NO_SOURCE
-    from dfa_tl.tasks import MIB_TASKS, TOY_TASKS
+    from dfa_tl.evaluation.doable import doable_tasks
+    from dfa_tl.tasks.registry import training_tasks
 
     folder = output_folder(out)
     training = alignment_config(config, settings, seed)
-    known_tasks = MIB_TASKS if task.startswith("mib/") else TOY_TASKS
-    names = [name for name in dict.fromkeys(train or known_tasks) if name != task]
+    names = [name for name in dict.fromkeys(train or training_tasks(task)) if name != task]
     if not names:
         raise ConfigError(f"--train names no task but {task!r}; zero-shot W needs another")
     data = {name: load_pairs(name, pairs, seed=seed) for name in (*names, task)}
     test = load_pairs(task, test_pairs, seed=seed, split="test")
     small, large = (load(name, device, dtype, prepend_bos) for name in (source, target))
+    data, left_out = doable_tasks(data, [small, large], batch_size=batch_size)
+    for name, reason in left_out.items():
+        typer.echo(f"{name} is left out: {reason}", err=True)
+    if task not in data or len(data) < 2:
+        raise ConfigError(
+            f"both models must be able to do {task!r} and a task that W is trained on"
+        )
     options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
     attributed = data
     if attribution_pairs is not None:

@@ -27,7 +27,12 @@ from tqdm.auto import tqdm
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.evaluation.circuits import Circuits, circuits_of
+from dfa_tl.evaluation.circuits import (
+    circuit_key,
+    circuits_of,
+    distinct_circuits,
+    first_layer_run,
+)
 from dfa_tl.evaluation.curve import MIB_KS, FaithfulnessCurve, check_grid
 from dfa_tl.models.ablation import AblatedValues, check_ablation
 from dfa_tl.models.batching import Halving
@@ -135,7 +140,7 @@ def evaluate_many(
         name: circuits_of(vector, grid, protocol, absolute=absolute)
         for name, vector in scores.items()
     }
-    kept, lookup = _distinct(circuits)
+    kept, lookup = distinct_circuits(circuits)
     pairs = data.tokenize(model)
     without_input = ablation != "counterfactual" and protocol == "mib"
     corrupt, clean, empty = 0, 1, 2
@@ -188,7 +193,7 @@ def evaluate_many(
                 n_kept=tuple(circuits[name].kept.sum(1).tolist()),
                 pair_values=values[row][
                     [
-                        first_circuit + lookup[_key(mask)] if connected else baseline
+                        first_circuit + lookup[circuit_key(mask)] if connected else baseline
                         for mask, connected in zip(
                             circuits[name].kept, circuits[name].connected.tolist(), strict=True
                         )
@@ -212,22 +217,6 @@ def evaluate_many(
         }
         for name in scores
     }
-
-
-def _key(kept: Bool[Tensor, " node"]) -> bytes:
-    return kept.numpy().tobytes()
-
-
-def _distinct(
-    circuits: Mapping[str, Circuits],
-) -> tuple[Bool[Tensor, "circuit node"], dict[bytes, int]]:
-    """The distinct circuits to run, sorted so that neighbours share low layers, and their rows."""
-    masks = {_key(mask): mask for each in circuits.values() for mask in each.kept[each.connected]}
-    ordered = sorted(masks, reverse=True)  # the fullest low layers first, as in the clean run
-    if not ordered:
-        width = next(iter(circuits.values())).kept.shape[1]
-        return torch.zeros(0, width, dtype=torch.bool), {}
-    return torch.stack([masks[key] for key in ordered]), {k: i for i, k in enumerate(ordered)}
 
 
 def _runs(
@@ -259,9 +248,8 @@ def _runs(
     previous = torch.ones(len(nodes), dtype=torch.bool)
     logits = clean_logits
     for mask in kept:
-        differs = (mask != previous).view(nodes.n_layers, -1).any(1).nonzero()
-        if len(differs):
-            start = int(differs[0])
+        start = first_layer_run(mask, previous, nodes.n_layers)
+        if start < nodes.n_layers:
             weights = site_weights(nodes, (~mask).float(), start)
             changed = {site: weight for site, weight in weights.items() if weight.any()}
             resume = Resume(start, stream[residual_site(start)])

@@ -85,7 +85,8 @@ class StudyConfig:
         test_split: `test`, or `validation` to choose settings.
         test_seed: Which sample of the test split.
         draws: Draws per seed of each random control; one row each.
-        few_pairs_methods: Methods of the gold circuits from few pairs.
+        few_pairs_methods: Methods of the gold circuits from few pairs, which show how many target
+            pairs a transfer is worth. None by default: they are most of a study's jobs.
         few_pairs_sizes: Their sizes; those below `attribution_pairs` are used.
         few_pairs_draws: Their draws per seed, each a nested sequence of pairs.
         variants: Settings of `align` by name. The first is the headline's, with all regimes and
@@ -120,7 +121,7 @@ class StudyConfig:
     test_split: str = "test"
     test_seed: int = 0
     draws: int = 3
-    few_pairs_methods: tuple[str, ...] = ("nap", "nap-ig-inputs")
+    few_pairs_methods: tuple[str, ...] = ()
     few_pairs_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     few_pairs_draws: int = 3
     variants: Mapping[str, AlignmentConfig] = field(

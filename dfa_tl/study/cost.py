@@ -48,7 +48,7 @@ def cost_of(
     columns: dict[str, int | float] = dict.fromkeys(COLUMNS, 0)
     pairs: dict[str, int] = {}
     for key, job in with_needs(jobs).items():
-        side = "target" if job.model_run == target else "source"
+        side = "target" if job.model_run.name == target else "source"
         for direction in ("forward", "backward"):
             passes = manifests[key][direction]
             name = f"{paid_per(job, task)}_{side}_{direction}"

@@ -7,7 +7,7 @@ exactly what `evaluate` gives there. Equal circuits of different score vectors a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from dfa_tl.controls.regimes import GOLD
 from dfa_tl.errors import NumericsError
+from dfa_tl.evaluation.circuits import expected_runs
 from dfa_tl.evaluation.curve import FaithfulnessCurve
 from dfa_tl.evaluation.evaluate import evaluate_many
 from dfa_tl.evaluation.intervals import Bootstrap, cmd_interval, cpr_interval
@@ -24,19 +25,18 @@ from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores
 from dfa_tl.study.config import GRIDS
+from dfa_tl.study.control_job import ControlInputs, ControlJob
 from dfa_tl.study.cost import cost_of
 from dfa_tl.study.curves_file import CURVES_FILE, Curves, cut, save_curves
 from dfa_tl.study.inputs import ModelSpec, Sample
-from dfa_tl.study.job import Job, Result, jobs_in, machine_field, with_needs
+from dfa_tl.study.job import Job, Result, Workload, jobs_in, with_needs
 from dfa_tl.study.jobs import (
     AlignJob,
     AttributeJob,
-    ControlInputs,
-    ControlJob,
     ScoresJob,
     load_W,
 )
-from dfa_tl.study.keys import CircuitKey, View
+from dfa_tl.study.keys import CircuitKey, View, machine_field
 from dfa_tl.study.store import Store
 from dfa_tl.tasks.metrics import METRICS
 
@@ -142,9 +142,9 @@ class EvaluateJob(Job):
         return (self.data.task,)
 
     @property
-    def model_run(self) -> str:
+    def model_run(self) -> ModelSpec:
         """The target."""
-        return self.target.name
+        return self.target
 
     @property
     def summary(self) -> dict[str, object]:
@@ -200,26 +200,53 @@ class EvaluateJob(Job):
 
         return Result(write, {})
 
+    def workload(self, nodes: NodeSet) -> Workload:
+        """As if all score vectors were random."""
+        forward, rows = 0.0, 0
+        for protocol, _, metrics, keys in self._measurements():
+            forward += 2 + (self.ablation != "counterfactual")
+            forward += expected_runs(len(keys), nodes, self._ks, protocol)
+            rows += len(keys) * len(metrics)
+        numbers = rows * len(self._ks) * self.data.size
+        return Workload(
+            forward * self.data.size,
+            0,
+            (self.data,),
+            self.batch_size,
+            rows * len(self.grids),
+            numbers,
+        )
+
+    @property
+    def _ks(self) -> tuple[float, ...]:
+        """The union of the grids."""
+        return tuple(sorted({k for grid in self.grids for k in GRIDS[grid]}))
+
+    def _measurements(self) -> Iterator[tuple[str, str, list[str], list[CircuitKey]]]:
+        """Protocol, ranking, metrics and circuits that are measured together."""
+        first = self.views[0]
+        metrics: dict[tuple[str, str], list[str]] = {}
+        for view in self.views:
+            metrics.setdefault((view.protocol, view.ranking), []).append(view.metric)
+        for (protocol, ranking), names in metrics.items():
+            everything = (protocol, ranking) == (first.protocol, first.ranking)
+            keys = [each.key for each in self.circuits if everything or each.all_views]
+            if keys:
+                yield protocol, ranking, names, keys
+
     def _curves(self, scores: Mapping[CircuitKey, NodeScores]) -> Curves:
         """Curves on the union of the grids."""
         first = self.views[0]
         in_all_views = [circuit.key for circuit in self.circuits if circuit.all_views]
         curves: Curves = {key: {} for key in scores}
-        metrics: dict[tuple[str, str], list[str]] = {}
-        for view in self.views:
-            metrics.setdefault((view.protocol, view.ranking), []).append(view.metric)
-        for (protocol, ranking), names in metrics.items():
-            is_first = (protocol, ranking) == (first.protocol, first.ranking)
-            keys = list(scores) if is_first else in_all_views
-            if not keys:
-                continue
+        for protocol, ranking, names, keys in self._measurements():
             measure = partial(
                 evaluate_many,
                 self.target.load(),
                 self.data.tokens(self.target),
                 {str(number): scores[key] for number, key in enumerate(keys)},
                 protocol=protocol,
-                ks=tuple(sorted({k for grid in self.grids for k in GRIDS[grid]})),
+                ks=self._ks,
                 ablation=self.ablation,
                 absolute=ranking == "absolute",
                 batch_size=self.batch_size,

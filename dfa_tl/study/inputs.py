@@ -27,8 +27,9 @@ from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.models.folder import local_folder
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.shape import ModelShape, model_shape
 from dfa_tl.study.config import StudyConfig
-from dfa_tl.study.job import machine_field
+from dfa_tl.study.keys import machine_field
 from dfa_tl.tasks import TASKS
 from dfa_tl.tasks.pairs import PairDataset
 from dfa_tl.tasks.registry import load_task
@@ -58,6 +59,18 @@ class ModelSpec:
     prepend_bos: bool | None
     device: str | None = machine_field()
 
+    @property
+    def shape(self) -> ModelShape:
+        """Its size, without loading it."""
+        return model_shape(self.name, self.revision)
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a model on the hub."""
+        if self.fingerprint.startswith(COMMIT):
+            return self.fingerprint.removeprefix(COMMIT)
+        return None
+
     def load(self) -> NodeModel:
         """The model, loaded once per process.
 
@@ -82,6 +95,11 @@ class Sample:
     seed: int
     fingerprint: str | None
 
+    @property
+    def size(self) -> int:
+        """How many pairs it has."""
+        return len(load_task(self.task, split=self.split)) if self.n is None else self.n
+
     def tokens(self, model: ModelSpec) -> PairDataset:
         """The pairs as a model's tokens, made once per process.
 
@@ -94,10 +112,7 @@ class Sample:
 
 @lru_cache(maxsize=MODELS_KEPT)
 def _loaded(spec: ModelSpec) -> NodeModel:
-    revision = None
-    if spec.fingerprint.startswith(COMMIT):
-        revision = spec.fingerprint.removeprefix(COMMIT)
-    elif _model_hash(spec.name) != spec.fingerprint:
+    if spec.revision is None and _model_hash(spec.name) != spec.fingerprint:
         raise ModelError(
             f"{spec.name!r} is no longer the model that the study was started with; start it "
             "again, or put its files back"
@@ -106,7 +121,7 @@ def _loaded(spec: ModelSpec) -> NodeModel:
         spec.name,
         dtype=getattr(torch, spec.dtype),
         device=spec.device,
-        revision=revision,
+        revision=spec.revision,
         prepend_bos=spec.prepend_bos,
     )
 

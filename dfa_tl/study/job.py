@@ -12,18 +12,15 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from dfa_tl.io.strict_json import json_bytes
+from dfa_tl.nodes import NodeSet
+from dfa_tl.study.inputs import ModelSpec, Sample
 from dfa_tl.study.store import Store
-
-
-def machine_field(**options: Any) -> Any:
-    """A field that does not decide the result."""
-    return field(metadata={"decides": False}, **options)
 
 
 class Result(NamedTuple):
@@ -31,6 +28,26 @@ class Result(NamedTuple):
 
     write: Callable[[Path], None]
     facts: dict[str, Any]
+
+
+class Workload(NamedTuple):
+    """What a job will cost, known before it runs.
+
+    Attributes:
+        forward, backward: Passes of one pair through `model_run`, all pairs together, in whole
+            passes: a run that starts at a middle layer counts as half of one.
+        data: The pairs.
+        batch_size: Pairs per run.
+        rows: Rows of the table of results, each with bootstrapped intervals.
+        numbers: Numbers that are stored.
+    """
+
+    forward: float
+    backward: float
+    data: tuple[Sample, ...]
+    batch_size: int
+    rows: int = 0
+    numbers: int = 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,8 +70,12 @@ class Job(ABC):
 
     @property
     @abstractmethod
-    def model_run(self) -> str:
-        """Name of the model that its passes go through."""
+    def model_run(self) -> ModelSpec:
+        """The model that its passes go through."""
+
+    @abstractmethod
+    def workload(self, nodes: NodeSet) -> Workload:
+        """What it will cost on a model with these nodes."""
 
     @property
     @abstractmethod

@@ -1,11 +1,7 @@
 """The jobs that make scores and alignments.
 
-    AttributeJob   scores of a model's nodes for a task, on all pairs or some of them
-    AlignJob       W of one step of a pair of models, trained on some tasks
-    ControlJob     scores of a control that is trained on the target
-
-`ControlInputs` is what any control is built from; a control that is not trained on the target has
-no job of its own and is built where it is measured.
+AttributeJob   scores of a model's nodes for a task, on all pairs or some of them
+AlignJob       W of one step of a pair of models, trained on some tasks
 """
 
 from __future__ import annotations
@@ -21,14 +17,14 @@ from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.train import align
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS
-from dfa_tl.controls.control import Inputs
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.nodes import NodeSet
 from dfa_tl.passes import Passes, training_passes
 from dfa_tl.scores import NodeScores
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.inputs import ModelSpec, Sample
-from dfa_tl.study.job import Job, Result, machine_field
+from dfa_tl.study.job import Job, Result, Workload
+from dfa_tl.study.keys import machine_field
 from dfa_tl.study.store import Store
 from dfa_tl.tasks.pairs import PairDataset
 
@@ -43,6 +39,10 @@ class FewPairs:
     draw: int
     n: int
 
+    def size(self, available: int) -> int:
+        """How many pairs are drawn from so many."""
+        return min(self.n, available)
+
     def indices(self, available: int, seed: int) -> list[int]:
         """The pairs that are drawn from so many."""
         order = list(range(available))
@@ -55,6 +55,10 @@ class Bootstrapped:
     """As many pairs as there are, drawn with replacement."""
 
     vector: int
+
+    def size(self, available: int) -> int:
+        """How many pairs are drawn from so many."""
+        return available
 
     def indices(self, available: int, seed: int) -> list[int]:
         """The pairs that are drawn from so many."""
@@ -76,14 +80,19 @@ class TrainingJob(Job):
     data: tuple[Sample, ...]
 
     @property
-    def model_run(self) -> str:
+    def model_run(self) -> ModelSpec:
         """The target."""
-        return self.target.name
+        return self.target
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks of the pairs."""
         return tuple(sample.task for sample in self.data)
+
+    def _training(self, passes: Passes, batch_size: int, numbers: int) -> Workload:
+        pairs = sum(sample.size for sample in self.data)
+        forward, backward = ((one or 0) * pairs for one in passes)
+        return Workload(forward, backward, self.data, batch_size, numbers=numbers)
 
     def tokens(self) -> dict[str, PairDataset]:
         """The pairs of each task as the target's tokens."""
@@ -124,9 +133,9 @@ class AttributeJob(ScoresJob):
     batch_size: int = machine_field()
 
     @property
-    def model_run(self) -> str:
+    def model_run(self) -> ModelSpec:
         """The model."""
-        return self.model.name
+        return self.model
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -145,6 +154,14 @@ class AttributeJob(ScoresJob):
             **drawn,
         }
 
+    def workload(self, nodes: NodeSet) -> Workload:
+        """The passes of the method."""
+        method = METHODS[self.method]
+        pairs = self.data.size if self.drawn is None else self.drawn.size(self.data.size)
+        cost = method.cost(nodes, self.ig_steps, self.ablation)
+        forward, backward = (method.pass_share * pairs * (one or 0) for one in cost)
+        return Workload(forward, backward, (self.data,), self.batch_size, numbers=len(nodes))
+
     def run(self, store: Store) -> Result:
         """Attribute scores."""
         model, data = self.model.load(), self.data.tokens(self.model)
@@ -160,7 +177,7 @@ class AttributeJob(ScoresJob):
             progress=False,
         )
         passes = METHODS[self.method].cost(model.nodes, self.ig_steps, self.ablation)
-        return Result(_scores_writer(scores), _costs(passes, {self.data.task: data}))
+        return Result(scores_writer(scores), costs(passes, {self.data.task: data}))
 
 
 def _subset(data: PairDataset, indices: list[int]) -> PairDataset:
@@ -204,6 +221,11 @@ class AlignJob(TrainingJob):
             "seed": self.config.seed,
         }
 
+    def workload(self, nodes: NodeSet) -> Workload:
+        """The passes of training; W is taken to be square."""
+        passes = training_passes(self.config.epochs)
+        return self._training(passes, self.config.batch_size, len(nodes) ** 2)
+
     def run(self, store: Store) -> Result:
         """Train W."""
         target = self.target.load()
@@ -217,7 +239,7 @@ class AlignJob(TrainingJob):
         alignment = align(scores, target, data, self.config, progress=False)
         return Result(
             lambda folder: alignment.save(folder / ALIGNMENT_FILE),
-            _costs(training_passes(self.config.epochs), data),
+            costs(training_passes(self.config.epochs), data),
         )
 
     def load(self, store: Store) -> Alignment:
@@ -231,102 +253,12 @@ def load_W(jobs: Iterable[AlignJob], store: Store) -> Alignment | AlignmentChain
     return steps[0] if len(steps) == 1 else AlignmentChain(steps)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ControlInputs:
-    """What a control is built from; the jobs are those that it needs.
-
-    Attributes:
-        control: Name of the control.
-        task: The test task.
-        train_tasks: Tasks that it is fitted to.
-        seed: Seed of this draw.
-        penalty: The study's, of the ridge regression.
-        config: The settings of W that it uses.
-        scores: Source scores of the test task.
-        alignments: The steps of W.
-        training_scores: Source scores of the training tasks, by task.
-        training_gold: Gold scores of the training tasks, by task.
-    """
-
-    control: str
-    task: str
-    train_tasks: tuple[str, ...]
-    seed: int
-    penalty: float
-    config: AlignmentConfig
-    scores: AttributeJob | None = None
-    alignments: tuple[AlignJob, ...] = ()
-    training_scores: Mapping[str, AttributeJob] = field(default_factory=dict)
-    training_gold: Mapping[str, AttributeJob] = field(default_factory=dict)
-
-    def load(self, store: Store, nodes: NodeSet, **training: Any) -> Inputs:
-        """The inputs themselves.
-
-        Args:
-            store: Where the results of the jobs are.
-            nodes: Nodes of the target.
-            training: Target and data, for a control that is trained on them.
-        """
-        given: dict[str, Any] = dict(training)
-        if self.scores is not None:
-            given["scores"] = self.scores.load(store)
-        if self.alignments:
-            given["alignment"] = load_W(self.alignments, store)
-        for name in ("training_scores", "training_gold"):
-            if jobs := getattr(self, name):
-                given[name] = {task: job.load(store) for task, job in jobs.items()}
-        return Inputs(
-            task=self.task,
-            train_tasks=self.train_tasks,
-            nodes=nodes,
-            seed=self.seed,
-            config=self.config,
-            penalty=self.penalty,
-            **given,
-        )
-
-    def build_scores(self, store: Store, nodes: NodeSet) -> NodeScores:
-        """The control's scores of the target's nodes."""
-        return CONTROLS.find(self.control).scores(self.load(store, nodes))
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ControlJob(TrainingJob, ScoresJob):
-    """Scores of a control that is trained on the target.
-
-    Attributes:
-        inputs: What it is built from, beside the target.
-    """
-
-    kind: ClassVar[str] = "control"
-    code_version: ClassVar[int] = 1
-
-    inputs: ControlInputs
-
-    @property
-    def summary(self) -> dict[str, object]:
-        """Control, target, tasks and seed."""
-        return {
-            "control": self.inputs.control,
-            "target": self.target.name,
-            "tasks": list(self.tasks),
-            "seed": self.data[0].seed,
-        }
-
-    def run(self, store: Store) -> Result:
-        """Train the control."""
-        control, target = CONTROLS.find(self.inputs.control), self.target.load()
-        data = self.tokens()
-        inputs = self.inputs.load(store, target.nodes, target=target, data=data)
-        scores = control.scores(inputs)
-        return Result(_scores_writer(scores), _costs(control.passes(inputs.config), data))
-
-
-def _scores_writer(scores: NodeScores) -> Callable[[Path], None]:
+def scores_writer(scores: NodeScores) -> Callable[[Path], None]:
+    """What writes the scores into the folder of a result."""
     return lambda folder: scores.save(folder / SCORES_FILE)
 
 
-def _costs(passes: Passes, data: Mapping[str, PairDataset]) -> dict[str, Any]:
+def costs(passes: Passes, data: Mapping[str, PairDataset]) -> dict[str, Any]:
     """Passes of all pairs, and how many pairs of each task were used."""
     pairs = {task: len(of_task) for task, of_task in data.items()}
-    return {**passes.times(sum(pairs.values())), "pairs": pairs}
+    return {**passes.times(sum(pairs.values()))._asdict(), "pairs": pairs}

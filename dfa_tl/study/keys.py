@@ -1,12 +1,13 @@
-"""What identifies measured circuits.
+"""What identifies jobs and measured circuits.
 
 `PairSpec` says between which models, `CircuitKey` which circuit, and `View` how it was measured.
+Every field of a job is part of its key, but for a `machine_field`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +17,11 @@ from dfa_tl.errors import ConfigError
 from dfa_tl.settings import listed
 
 Value = TypeVar("Value")
+
+
+def machine_field(**options: Any) -> Any:
+    """A field that does not decide the result."""
+    return field(metadata={"decides": False}, **options)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.config import PairSpec, StudyConfig
+from dfa_tl.study.control_job import ControlInputs, ControlJob
 from dfa_tl.study.evaluate_job import JOB_VERSIONS, Circuit, EvaluateJob, Transfer
 from dfa_tl.study.inputs import ModelSpec, Sample
 from dfa_tl.study.job import Group, with_needs
@@ -30,8 +31,6 @@ from dfa_tl.study.jobs import (
     AlignJob,
     AttributeJob,
     Bootstrapped,
-    ControlInputs,
-    ControlJob,
     FewPairs,
 )
 from dfa_tl.study.keys import CircuitKey

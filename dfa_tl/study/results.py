@@ -279,7 +279,7 @@ class StudyResults(OnHub):
 
     def _target_nodes(self, job: EvaluateJob) -> NodeSet:
         for need in job.needs:
-            if need.model_run == job.target.name:
+            if need.model_run.name == job.target.name:
                 if isinstance(need, AlignJob):
                     return need.load(self._store).target
                 if isinstance(need, ScoresJob):

@@ -27,14 +27,12 @@ import logging
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
@@ -45,6 +43,7 @@ from dfa_tl.study.folder import StudyDescription, write_description
 from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Failure, Group, Job
 from dfa_tl.study.plan import plan
+from dfa_tl.study.progress import StudyProgress
 from dfa_tl.study.results import StudyResults
 from dfa_tl.study.store import StorageError, Store
 
@@ -79,14 +78,14 @@ def _package_versions() -> dict[str, str]:
 
 
 def run_group(
-    group: Group, folder: str, on_job_end: Callable[[int], object] = lambda n: None
+    group: Group, folder: str, progress: StudyProgress | None = None
 ) -> tuple[Failure, ...]:
     """Do the missing jobs of a group, in order; runs on a worker.
 
     Args:
         group: The jobs.
         folder: The study's folder.
-        on_job_end: Called with 1 after each job.
+        progress: Is told of jobs that start and end.
 
     Returns:
         The jobs that failed, and those left out because they need one that did.
@@ -101,13 +100,16 @@ def run_group(
             why = f"left out: it needs {missing[0]}"
             failures[job.key] = Failure(str(group), str(job), why, left_out=True)
         elif not store.has(job):
+            if progress is not None:
+                progress.start(job)
             try:
                 run_job(job, store)
             except StorageError:
                 raise
             except Exception:
                 failures[job.key] = Failure(str(group), str(job), traceback.format_exc())
-        on_job_end(1)
+        if progress is not None:
+            progress.end([job])
     return tuple(failures.values())
 
 
@@ -158,14 +160,15 @@ def run_study(
     store = Store(folder)
     store.clear_temporary()
     missing = [group for group in groups if not all(map(store.has, group.jobs))]
-    n_jobs = sum(len(group.jobs) for group in groups)
-    n_left = sum(len(group.jobs) for group in missing)
-    with tqdm(total=n_jobs, initial=n_jobs - n_left, desc="study", disable=not progress) as bar:
-        failed = _run_all(missing, folder, executor, bar)
+    shown = StudyProgress(groups, store, show=progress)
+    try:
+        failed = _run_all(missing, folder, executor, shown)
         if failed:
-            bar.write(f"{len(failed)} groups with failed jobs are tried once more")
-            bar.update(-sum(len(group.jobs) for group in failed))
-            failed = _run_all(list(failed), folder, executor, bar)
+            shown.bar.write(f"{len(failed)} groups with failed jobs are tried once more")
+            shown.again(job for group in failed for job in group.jobs if not store.has(job))
+            failed = _run_all(list(failed), folder, executor, shown)
+    finally:
+        shown.close()
     failures = [failure for failures in failed.values() for failure in failures]
     _log_failures(failures)
     return StudyResults(folder, *study, tuple(failures))
@@ -186,34 +189,35 @@ def _log_failures(failures: Sequence[Failure]) -> None:
 
 
 def _run_all(
-    groups: Sequence[Group], folder: Path, executor: Any, bar: Any
+    groups: Sequence[Group], folder: Path, executor: Any, progress: StudyProgress
 ) -> dict[Group, tuple[Failure, ...]]:
     """Do the groups; those with failures."""
     failed: dict[Group, tuple[Failure, ...]] = {}
-    n_failures = 0
-    for group, failures in _run_groups(groups, folder, executor, bar):
+    progress.n_failures = 0
+    for group, failures in _run_groups(groups, folder, executor, progress):
         if failures:
             failed[group] = failures
-            n_failures += len(failures)
-        bar.set_postfix(failed=n_failures)
+            progress.n_failures += len(failures)
     return failed
 
 
 def _run_groups(
-    groups: Sequence[Group], folder: Path, executor: Any, bar: Any
+    groups: Sequence[Group], folder: Path, executor: Any, progress: StudyProgress
 ) -> Iterator[tuple[Group, tuple[Failure, ...]]]:
     here = list(groups)
     if executor is not None:
-        here = yield from _on_executor(groups, folder, executor, bar)
+        here = yield from _on_executor(groups, folder, executor, progress)
     for group in here:
-        yield group, run_group(group, str(folder), bar.update)
+        yield group, run_group(group, str(folder), progress)
 
 
-def _on_executor(groups: Sequence[Group], folder: Path, executor: Any, bar: Any) -> Any:
+def _on_executor(
+    groups: Sequence[Group], folder: Path, executor: Any, progress: StudyProgress
+) -> Any:
     """Reports of groups done by the executor; returns those that a broken one left."""
     left: list[Group] = []
     pending: dict[Any, Group] = {}
-    store, before, seen = Store(folder), bar.n, 0.0
+    store, looked = Store(folder), 0.0
     try:
         for group in groups:
             try:
@@ -224,7 +228,9 @@ def _on_executor(groups: Sequence[Group], folder: Path, executor: Any, bar: Any)
             finished = [future for future in pending if future.done()]
             if not finished:
                 time.sleep(POLL_SECONDS)
-                seen = _show(bar, before, pending.values(), store, seen)
+                if time.monotonic() - looked > SHOW_SECONDS:
+                    looked = time.monotonic()
+                    _show(progress, pending.values(), store)
             for future in finished:
                 group = pending.pop(future)
                 try:
@@ -236,9 +242,8 @@ def _on_executor(groups: Sequence[Group], folder: Path, executor: Any, bar: Any)
                     raise
                 except Exception:
                     failures = (Failure(str(group), "the worker", traceback.format_exc()),)
-                before += len(group.jobs)
+                progress.end(group.jobs)
                 yield group, failures
-        bar.update(before - bar.n)
     finally:
         for future in pending:
             if isinstance(future, Future) or hasattr(future, "cancel"):
@@ -248,11 +253,8 @@ def _on_executor(groups: Sequence[Group], folder: Path, executor: Any, bar: Any)
     return left
 
 
-def _show(bar: Any, before: int, groups: Iterable[Group], store: Store, seen: float) -> float:
-    """Move the bar to the jobs whose results have appeared, once in a while."""
-    now = time.monotonic()
-    if now - seen < SHOW_SECONDS:
-        return seen
-    appeared = sum(store.path(job).exists() for group in groups for job in group.jobs)
-    bar.update(before + appeared - bar.n)
-    return now
+def _show(progress: StudyProgress, groups: Iterable[Group], store: Store) -> None:
+    """Count the jobs whose results have appeared."""
+    jobs = [job for group in groups for job in group.jobs]
+    progress.end(job for job in jobs if store.path(job).exists())
+    progress.running(f"{len(list(groups))} groups left")

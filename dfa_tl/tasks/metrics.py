@@ -26,6 +26,8 @@ from dfa_tl.tasks.batches import PairBatch
 
 Metric = Callable[[Float[Tensor, "batch vocab"], PairBatch], Float[Tensor, " batch"]]
 
+DONE = 0.8
+"""From this accuracy on, a model counts as able to do a task."""
 NEAR_CHANCE = 0.6
 """With two answers, a model whose accuracy is at most this counts as unable to do the task."""
 

@@ -22,6 +22,17 @@ WORDS: frozenset[str] = frozenset().union(*(TASKS[name].words for name in TOY_TA
 DEFAULT_SIZE = 100
 MIB = "mib/"
 """The prefix of the benchmark's tasks; what follows is the name of a generated task."""
+ENGLISH_TASKS = (
+    "ioi_english",
+    "sva_simple",
+    "gender_pronoun",
+    "country_capital",
+    "antonyms",
+    "plural",
+    "months",
+    "acronyms",
+)
+"""One task of each of eight families, with short prompts, that small pretrained models can do."""
 
 
 @checked_arguments
@@ -41,6 +52,19 @@ def family_of(name: str) -> str:
     """
     task = TASKS.get(name.removeprefix(MIB))
     return name if task is None else task.family
+
+
+def training_tasks(task: str) -> tuple[str, ...]:
+    """The tasks that W is trained on by default, to carry over the circuit of another task.
+
+    They are the benchmark's for one of its tasks, those of the bundled models for one of theirs,
+    and `ENGLISH_TASKS` for any other.
+    """
+    if task.startswith(MIB):
+        tasks = tuple(SOURCES)
+    else:
+        tasks = TOY_TASKS if task in TOY_TASKS else ENGLISH_TASKS
+    return tuple(name for name in tasks if name != task)
 
 
 def relations() -> dict[str, tuple[str, ...]]:

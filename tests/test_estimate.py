@@ -1,0 +1,134 @@
+"""What a study will cost is known before it runs, and its progress is counted in passes."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dfa_tl import AlignmentConfig, load_model
+from dfa_tl.evaluation.circuits import expected_runs
+from dfa_tl.models.shape import model_shape
+from dfa_tl.nodes import NodeSet
+from dfa_tl.study import PairSpec, StudyConfig, estimate_study, run_study
+from dfa_tl.study.estimate import Speed, measured_speed
+from dfa_tl.study.inputs import model_hashes
+from dfa_tl.study.job import Workload
+from dfa_tl.study.plan import plan
+from dfa_tl.study.progress import StudyProgress
+from dfa_tl.study.store import Store
+
+CONFIG = StudyConfig(
+    pairs=(PairSpec("toy-small", "toy-large"),),
+    tasks=("arc_easy", "arc_challenge"),
+    methods=("nap",),
+    regimes=("zero-shot",),
+    controls=("uniform_s", "target_only"),
+    train_pairs=8,
+    test_pairs=4,
+    variants={"default": AlignmentConfig(epochs=1, batch_size=4)},
+    grids=("mib",),
+    resamples=100,
+    batch_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    run_study(CONFIG, folder, progress=False)
+    return folder
+
+
+def test_planned_passes_are_those_that_jobs_record(study):
+    """Evaluation aside, whose circuits depend on the scores."""
+    checked = set()
+    for group in plan(CONFIG, model_hashes(CONFIG.models), {}):
+        for job in group.jobs:
+            manifest = Store(study).manifest(job)
+            load = job.workload(load_model(job.model_run.name).nodes)
+            if job.kind != "evaluate":
+                assert (load.forward, load.backward) == (manifest["forward"], manifest["backward"])
+                checked.add(job.kind)
+            else:
+                assert load.rows == len(
+                    json.loads((Store(study).path(job) / "rows.json").read_text())
+                )
+    assert checked == {"attribute", "align", "control"}
+
+
+def test_passes_by_hand():
+    """nap takes two forward passes and one backward pass of each pair."""
+    estimate = estimate_study(replace(CONFIG, controls=(), regimes=("zero-shot",)))
+    assert estimate.models["toy-small"].forward == 2 * 2 * 8
+    assert estimate.models["toy-small"].backward == 2 * 8
+    assert estimate.jobs == {"attribute": 4, "align": 2, "evaluate": 2}
+    # Gold and training, on two tasks of 8 pairs, one epoch.
+    assert estimate.models["toy-large"].backward == 2 * 8 + 2 * 8
+    assert estimate.seconds > estimate.longest_group > 0
+    assert "forward" in str(estimate)
+    assert "memory" in str(estimate)
+    assert "disk" in str(estimate)
+
+
+def test_a_study_that_is_done_has_nothing_left(study):
+    estimate = estimate_study(CONFIG, study)
+    assert estimate.jobs == {}
+    assert estimate.models == {}
+    assert estimate.longest_group == 0
+
+
+def test_memory_and_disk_are_of_the_right_size(study):
+    written = sum(file.stat().st_size for file in study.rglob("*") if file.is_file())
+    estimate = estimate_study(CONFIG)
+    assert 0.7 < estimate.disk / written < 1.3
+    assert estimate.memory > 100 * 2**20  # Python and PyTorch themselves
+
+
+def test_expected_runs_of_one_vector():
+    """On a grid from nothing to everything, the last circuit is the clean run itself."""
+    nodes = NodeSet(2, 1)
+    # The empty circuit starts at layer 0; the next ones start at the layer of the node that joins.
+    assert 1 <= expected_runs(1, nodes, (0.0, 1.0), "nodes") <= 1
+    assert expected_runs(2, nodes, (0.0, 0.5, 1.0), "nodes") <= 3
+
+
+def test_speed_grows_with_passes_and_tokens():
+    speed = Speed(forward=(2.0, 0.5), backward=(1.0, 1.0))
+    load = Workload(forward=8, backward=4, data=(), batch_size=4)
+    # Batches of four: 8 (2 / 4 + .5 x 10) + 4 (1 / 4 + 1 x 10).
+    assert speed.seconds(load, pairs=16, length=10.0) == pytest.approx(44 + 41)
+    # Two pairs cannot fill a batch of four.
+    assert speed.seconds(load, pairs=2, length=10.0) == pytest.approx(48 + 42)
+
+
+def test_measured_speed_is_positive(toy_large):
+    from dfa_tl import load_task
+
+    speed = measured_speed(toy_large, load_task("ioi", n=4), 4)
+    assert sum(speed.forward) > 0
+    assert sum(speed.backward) > 0
+
+
+def test_a_shape_is_that_of_the_loaded_model():
+    for name in ("toy-small", "toy-large"):
+        assert model_shape(name).nodes == load_model(name).nodes
+    assert model_shape("toy-large").work == 12 * 6 * 96**2
+
+
+def test_progress_counts_each_job_once(study, capsys):
+    groups = plan(CONFIG, model_hashes(CONFIG.models), {})
+    jobs = [job for group in groups for job in group.jobs]
+    progress = StudyProgress(groups, Store(study / "empty"), show=True)
+    assert progress.bar.n == 0
+    progress.start(jobs[0])
+    progress.end(jobs[:1])
+    once = progress.bar.n
+    progress.end(jobs[:1])
+    assert progress.bar.n == once > 0
+    progress.end(jobs)
+    assert progress.bar.n == pytest.approx(progress.bar.total)
+    progress.again(jobs[:1])
+    assert progress.bar.n == pytest.approx(progress.bar.total - once)
+    progress.close()
+    assert "passes" in capsys.readouterr().err
+    assert StudyProgress(groups, Store(study), show=False).work.keys() == {job.key for job in jobs}
