@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -75,7 +75,7 @@ class NodeScores(OnHub):
             )
         values[without] = 0
         if not values.isfinite().all():
-            bad = [self.nodes[i].name for i in (~values.isfinite()).nonzero()[:, 0].tolist()]
+            bad = [self.nodes[i].name for i in (~values.isfinite()).numpy().nonzero()[0].tolist()]
             raise ScoresError(
                 f"scores must be finite; not so for {', '.join(bad[:5])}"
                 f"{' and others' if len(bad) > 5 else ''}"
@@ -100,7 +100,7 @@ class NodeScores(OnHub):
         Raises:
             ConfigError: `n` is not a whole number from 0.
         """
-        return [self.nodes[i] for i in self._order[: whole_number("n", n, 0)].tolist()]
+        return [self.nodes[i] for i in self._order.numpy()[: whole_number("n", n, 0)].tolist()]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per node: `node`, `layer`, `head` (missing for an MLP), `score`, `rank`."""
@@ -201,7 +201,7 @@ class NodeScores(OnHub):
             node: TransformerLens's `Node`.
             position: That position: TransformerLens scores every position, these are sums.
         """
-        sums = transformer_lens.Sums(self.nodes, self.values.tolist(), self.input)
+        sums = transformer_lens.Sums(self.nodes, self.values.numpy().tolist(), self.input)
         return transformer_lens.at_position(sums, node, position)
 
     @classmethod
@@ -244,7 +244,7 @@ class NodeScores(OnHub):
         return f"NodeScores({where}{self.nodes}; top {self._best(3)})"
 
     def _repr_html_(self) -> str:
-        values: list[float | None] = self.values.tolist()
+        values: list[float | None] = self.values.numpy().tolist()
         for name in self.unscored:
             values[self.nodes.index(name)] = None
         width, without = self.nodes.n_heads + 1, len(self.unscored)

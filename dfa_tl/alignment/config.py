@@ -105,7 +105,7 @@ class AlignmentConfig:
         for name in ("epochs", "batch_size", "source_vectors"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
         check_seed("seed", self.seed)
-        if not isinstance(self.target_bias, bool):
+        if type(self.target_bias) is not bool:
             raise ConfigError(f"target_bias={self.target_bias!r}: must be true or false")
         self._check_parameters_of_W()
 
@@ -125,7 +125,7 @@ class AlignmentConfig:
             )
 
     @classmethod
-    def paper(cls, **changes: object) -> AlignmentConfig:
+    def paper(cls, **changes: Any) -> AlignmentConfig:
         """The paper's settings: raw scores, W ~ N(0, 0.02^2), Adam at 0.1, 3 epochs, lambda 0.1.
 
         Batches hold one pair, as in the scripts that made the published tables, so there is a step

@@ -140,8 +140,8 @@ def initial_map(
     if prior is None:
         V = (settings.init_std * normal(settings.rank, n_target, generator)).to(device)
         return LinearMap((U, V), lambda tensors: tensors[0] @ tensors[1], bias)
-    V = zeros(settings.rank, n_target)
-    return LinearMap((U, V), lambda tensors: prior + tensors[0] @ tensors[1], bias)
+    zero_V = zeros(settings.rank, n_target)
+    return LinearMap((U, zero_V), lambda tensors: prior + tensors[0] @ tensors[1], bias)
 
 
 def normal(rows: int, columns: int, generator: torch.Generator) -> Float[Tensor, "row column"]:

@@ -18,11 +18,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Adam, Optimizer
 from tqdm.auto import tqdm
 
 from dfa_tl.alignment.alignment import Alignment
@@ -155,7 +156,8 @@ def train(
     progress: bool = True,
 ) -> AlignmentHistory:
     """Minimise the loss over the trained tensors of `parameters`, which it changes in place."""
-    optimizer = torch.optim.Adam(parameters.trained, lr=settings.learning_rate)
+    # As the base class, whose `step` has types.
+    optimizer = cast("Optimizer", Adam(parameters.trained, lr=settings.learning_rate))
     losses: list[float] = []
     divergences: list[float] = []
     means: list[float] = []
@@ -176,9 +178,9 @@ def train(
                 stacklevel=4,  # the line that called `align` or `target_only`
             )
         numbers = (
-            number
+            int(number)
             for _ in range(settings.epochs)
-            for number in torch.randperm(len(batches), generator=generator).tolist()
+            for number in torch.randperm(len(batches), generator=generator).numpy()
         )
         bar = tqdm(numbers, f"align {target.name}", n_steps, disable=not progress)
         for number in bar:
@@ -212,7 +214,7 @@ def train(
             divergences.append(kl)
             means.append(float(mean_mask.detach()))
             tasks.append(task)
-            bar.set_postfix(loss=f"{loss:.3f}", mask=f"{means[-1]:.2f}")
+            bar.set_postfix_str(f"loss={loss:.3f}, mask={means[-1]:.2f}")
     loss, kl, mean = (torch.tensor(x, dtype=torch.float32) for x in (losses, divergences, means))
     return AlignmentHistory(loss, kl, mean, tuple(tasks))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -42,9 +42,7 @@ class PairScores:
 def contract(gradient: Tensor, delta: Tensor) -> Float[Tensor, "batch ..."]:
     """Sum of gradient times delta over positions and channels (heads are kept apart)."""
     product = gradient.float() * delta.to(gradient.device, torch.float32)
-    if product.dim() == 4:
-        return reduce(product, "batch pos head d_head -> batch head", "sum")
-    return reduce(product, "batch pos d_model -> batch", "sum")
+    return product.sum((1, -1))
 
 
 def metric_gradient(
@@ -95,7 +93,7 @@ def contracted_gradients(
         def contract_here(gradient: Tensor) -> None:
             scores[site] = contract(gradient, difference)
 
-        activation.register_hook(contract_here)
+        activation.register_hook(contract_here)  # pyright: ignore[reportUnknownMemberType]
         return activation
 
     def watching(site: str) -> HookFunction:

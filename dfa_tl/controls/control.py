@@ -157,7 +157,7 @@ class Control:
 
         In zero-shot, and for a control that belongs to no regime, it is the name alone.
         """
-        if not self.regimes or regime == Regime.ZERO_SHOT:
+        if not self.regimes or regime == Regime.ZERO_SHOT.value:
             return self.name
         return f"{self.name} ({regime})"
 

@@ -11,9 +11,13 @@ scores. The chance level of the overlap is about k / (2 - k). A constant vector 
 the result is None, never nan.
 """
 
+# scipy has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -117,9 +121,9 @@ def _correlate(
     # Scores are float32: differences of a millionth of their size are rounding errors.
     if any(np.ptp(each) <= 1e-6 * abs(each).max() for each in (first, second)):
         return Correlation(None, None)
-    ranks = stats.rankdata(first), stats.rankdata(second)
+    ranks = cast("np.ndarray", stats.rankdata([first, second], axis=1))
     return Correlation(
-        pearson=float(np.corrcoef(first, second)[0, 1]), spearman=float(np.corrcoef(*ranks)[0, 1])
+        pearson=float(np.corrcoef(first, second)[0, 1]), spearman=float(np.corrcoef(ranks)[0, 1])
     )
 
 
