@@ -109,7 +109,7 @@ class Alignment(OnHub):
 
     @checked_arguments
     def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
-        """This map from A to B and then `other` from B to C; `ConfigError` if they do not meet."""
+        """This map from A to B and then `other` from B to C; `ConfigError` if the two Bs differ."""
         return AlignmentChain((self,)).then(other)
 
     @checked_arguments
@@ -209,7 +209,8 @@ def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Te
 class AlignmentChain(OnHub):
     """Alignments one after the other: A to B, B to C, and so on.
 
-    Each step normalises what the step before predicts, so a chain is not one W.
+    Each step normalises the scores that the step before it predicts, so no single W can replace
+    a chain.
 
     Raises:
         ConfigError: no steps, or a step that does not start where the one before ends.
@@ -228,7 +229,7 @@ class AlignmentChain(OnHub):
             if one.target != other.source:
                 raise ConfigError(
                     f"alignment {number} of the chain ends at {one.target}, alignment {number + 1} "
-                    f"starts from {other.source}: give alignments that meet in one model"
+                    f"starts from {other.source}: each must start where the one before ends"
                 )
 
     @property

@@ -77,7 +77,7 @@ def _history(tensors: Mapping[str, Tensor], tasks: Any) -> AlignmentHistory | No
     for name in HISTORY:
         if tensors[name].shape != (len(tasks),) or not tensors[name].isfinite().all():
             raise FileFormatError(
-                f"{name} of the history must be {len(tasks)} finite numbers, one a training step"
+                f"{name} of the history must be {len(tasks)} finite numbers, one per step"
             )
     return AlignmentHistory(*(tensors[name] for name in HISTORY), tasks=tuple(tasks))
 
@@ -111,7 +111,7 @@ PAPER_SETTINGS = {
     "lambda_sparse": "sparsity",
     "seed": "seed",
 }
-"""From the settings that the paper's code saves with W to our names for them."""
+"""Our names for the settings that the paper's code saves with W."""
 
 
 def from_paper(matrix: PaperMatrix) -> dict[str, Any]:

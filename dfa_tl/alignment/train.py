@@ -82,7 +82,7 @@ def align(
             several vectors, for instance from bootstrapped source pairs: each step draws one of
             them. For a single task, the scores alone are enough.
         target: The target model; it is not changed.
-        data: Pairs of each training task. A single data set is a task with the name it has.
+        data: Pairs of each training task. A single data set is one task, under its own name.
         config: Settings; the default is `AlignmentConfig()`.
         cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
             clean prompts again), or `auto`, the first of them with enough memory. It changes
@@ -140,7 +140,7 @@ def align(
 
 
 def by_task(data: PairDataset | Mapping[str, PairDataset]) -> Mapping[str, PairDataset]:
-    """The data by task; a single data set is a task with the name it has."""
+    """The data by task; a single data set is one task, under its own name."""
     return {data.name: data} if isinstance(data, PairDataset) else data
 
 
@@ -172,8 +172,8 @@ def train(
             warnings.warn(
                 f"training takes only {n_steps} steps ({sum(len(b) for _, b in batches)} pairs in "
                 f"batches of {settings.batch_size}, {settings.epochs} epochs); below about "
-                f"{FEW_STEPS} the result is much like the start. Use more pairs, or set epochs to "
-                f"{-(-FEW_STEPS // len(batches))} or more",
+                f"{FEW_STEPS} the result is close to the initial W. Use more pairs, or set epochs "
+                f"to {-(-FEW_STEPS // len(batches))} or more",
                 AlignmentWarning,
                 stacklevel=4,  # the line that called `align` or `target_only`
             )
@@ -287,15 +287,16 @@ def _checked_vectors(
     if not isinstance(scores, Mapping):
         if len(data) != 1:
             raise ConfigError(
-                f"the scores are of one task, the data of {len(data)} ({', '.join(data)}): give "
-                "scores by task, {task: scores}"
+                f"the scores are for one task, but the data are for {len(data)} "
+                f"({', '.join(data)}): give scores by task, {{task: scores}}"
             )
         scores = dict.fromkeys(data, scores)
     if not scores:
         raise ConfigError("no tasks to train on: give source scores and pairs of at least one")
     if set(scores) != set(data):
         raise ConfigError(
-            f"scores are of tasks {sorted(scores)}, pairs of {sorted(data)}; give both for each"
+            f"there are scores for the tasks {sorted(scores)} and pairs for {sorted(data)}: "
+            "give both for every task"
         )
     vectors: dict[str, list[NodeScores]] = {}
     for task, given in scores.items():

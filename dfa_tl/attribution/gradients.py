@@ -3,8 +3,8 @@
     score(node) = sum over positions and channels of (a_clean - a_ablated) . dm/da
 
 The gradient at each site is contracted as soon as the backward pass produces it, and then dropped:
-nothing of size nodes x d_model x positions ever exists. Parameters are frozen; the graph hangs
-on the embedding alone. Sums are in float32.
+nothing of size nodes x d_model x positions ever exists. Parameters are frozen; the graph starts
+at the embedding. Sums are in float32.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, measured
 
 Delta = Callable[[str, Tensor], Tensor]
-"""From a site and its activation in this run to the difference its gradient is contracted with."""
+"""Takes a site and its activation in this run; returns what its gradient is contracted with."""
 
 SiteScores = dict[str, Float[Tensor, "batch ..."]]
 """`batch head` at the heads of a layer, `batch` at an MLP and at the embedding."""
@@ -72,7 +72,7 @@ def contracted_gradients(
         batch: The pairs.
         metric: The metric whose gradient is taken.
         delta: What each site's gradient is contracted with.
-        embedding: From the prompts' token embedding to the one that this run uses.
+        embedding: Turns the prompts' token embedding into the one that this run uses.
         tokens: The prompts of this run; by default the clean ones.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Controls that know the gold scores of the training tasks."""
+"""Controls that use the gold scores of the training tasks."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Bootstrap:
     Attributes:
         level: Confidence level.
         resamples: Number of resamples; the time is linear in it.
-        seed: Seed of the resamples, which are the same for all curves of as many pairs.
+        seed: Seed of the resamples, the same for all curves with equally many pairs.
 
     Raises:
         ConfigError: a level outside (0, 1), or too few resamples for it.
@@ -165,7 +165,7 @@ def mean_cpr_difference_interval(
     tables = [_paired(first, second) for first, second in couples]
     if fewest < 2:
         return Interval(estimate, -inf, inf, settings.level)
-    # Each task has a seed of its own: with one seed, tasks of as many pairs would be correlated.
+    # With one seed for all, tasks with equally many pairs would be correlated.
     values = [
         _resampled(table, difference, settings, settings.seed + number)
         for number, (table, difference) in enumerate(tables)

@@ -35,7 +35,7 @@ class Correlation:
 
     Attributes:
         pearson: Correlation of the values.
-        spearman: Correlation of the ranks; ties have the mean of their ranks.
+        spearman: Correlation of the ranks; tied values get their mean rank.
     """
 
     pearson: float | None
@@ -98,8 +98,8 @@ def profile_correlation(source: NodeScores, aligned: NodeScores) -> Correlation:
     The two may be of different models; the order does not matter.
 
     Returns:
-        The correlation; None where a profile is flat, as that of a model with one layer is, or
-        undefined because all scores are 0.
+        The correlation; None where a profile is flat (that of a model with one layer always is)
+        or undefined because all scores are 0.
     """
     first, second = layer_profile(source), layer_profile(aligned)
     if first is None or second is None:

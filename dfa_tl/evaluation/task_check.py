@@ -122,7 +122,7 @@ class PairsReport:
 
     @property
     def warning(self) -> str | None:
-        """Why circuits should not be measured on these pairs; None if nothing speaks against it."""
+        """Why circuits should not be measured on these pairs; None if there is no reason."""
         if not self.rows:
             return "no pair can be used with this model's tokenizer"
         if not np.isfinite([self.m_clean, self.m_corrupt]).all():
@@ -137,8 +137,8 @@ class PairsReport:
             )
         if self.m_clean <= self.m_corrupt:
             return (
-                f"the corrupt prompts support the answer no less than the clean ones: m(clean) = "
-                f"{self.m_clean:.3g}, m(corrupt) = {self.m_corrupt:.3g}"
+                "the corrupt prompts support the answer at least as much as the clean ones: "
+                f"m(clean) = {self.m_clean:.3g}, m(corrupt) = {self.m_corrupt:.3g}"
             )
         return None
 
