@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from einops import reduce
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -130,6 +130,6 @@ def node_sites(nodes: NodeSet, start_layer: int = 0) -> list[str]:
 
 
 def layer_shares(values: Float[Tensor, " node"], n_layers: int) -> Float[Tensor, " layer"]:
-    """Each layer's share of the sum of values that are not negative; NaN where all are 0."""
-    sums = reduce(values, "(layer unit) -> layer", "sum", layer=n_layers)
+    """Each layer's share of the sum of `values`, none of them negative; NaN if all are 0."""
+    sums = rearrange(values, "(layer unit) -> layer unit", layer=n_layers).sum(1)
     return sums / sums.sum()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -31,7 +31,7 @@ class NodeScores(OnHub):
     """Scores of all nodes of one model; circuits keep the highest.
 
     Attributed scores are positive where a node supports the clean behaviour. Scores from an
-    alignment or from `target_only` are logits of a mask: only their order has a meaning.
+    alignment or from `target_only` are logits of a mask: only their order is meaningful.
 
     Attributes:
         nodes: The nodes, in the order of `values`.
@@ -75,9 +75,9 @@ class NodeScores(OnHub):
             )
         values[without] = 0
         if not values.isfinite().all():
-            bad = [self.nodes[i].name for i in (~values.isfinite()).nonzero()[:, 0].tolist()]
+            bad = [self.nodes[i].name for i in (~values.isfinite()).numpy().nonzero()[0].tolist()]
             raise ScoresError(
-                f"scores must be finite; not so for {', '.join(bad[:5])}"
+                f"scores must be finite, but these are not: {', '.join(bad[:5])}"
                 f"{' and others' if len(bad) > 5 else ''}"
             )
         if self.input is not None and not math.isfinite(self.input):
@@ -100,7 +100,7 @@ class NodeScores(OnHub):
         Raises:
             ConfigError: `n` is not a whole number from 0.
         """
-        return [self.nodes[i] for i in self._order[: whole_number("n", n, 0)].tolist()]
+        return [self.nodes[i] for i in self._order.numpy()[: whole_number("n", n, 0)].tolist()]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per node: `node`, `layer`, `head` (missing for an MLP), `score`, `rank`."""
@@ -179,7 +179,7 @@ class NodeScores(OnHub):
             path: The .json or .pt file, or the folder that holds it.
 
         Returns:
-            The scores. Nodes whose score is NaN are `unscored`. A score of `logits` is ignored, as
+            The scores. Nodes whose score is NaN are `unscored`. A score for `logits` is ignored, as
             in the benchmark: the logits are in every circuit.
 
         Raises:
@@ -199,9 +199,9 @@ class NodeScores(OnHub):
 
         Args:
             node: TransformerLens's `Node`.
-            position: That position: TransformerLens scores every position, these are sums.
+            position: The position that gets the scores, which are sums over all positions here.
         """
-        sums = transformer_lens.Sums(self.nodes, self.values.tolist(), self.input)
+        sums = transformer_lens.Sums(self.nodes, self.values.numpy().tolist(), self.input)
         return transformer_lens.at_position(sums, node, position)
 
     @classmethod
@@ -213,7 +213,7 @@ class NodeScores(OnHub):
 
         Args:
             result: The `AttributionResult`, or its `node_scores`.
-            provenance: Where they came from, which the result does not say.
+            provenance: Where they came from; the result does not record it.
 
         Raises:
             ScoresError: no node scores, or a node without a score at some position.
@@ -244,7 +244,7 @@ class NodeScores(OnHub):
         return f"NodeScores({where}{self.nodes}; top {self._best(3)})"
 
     def _repr_html_(self) -> str:
-        values: list[float | None] = self.values.tolist()
+        values: list[float | None] = self.values.numpy().tolist()
         for name in self.unscored:
             values[self.nodes.index(name)] = None
         width, without = self.nodes.n_heads + 1, len(self.unscored)
@@ -287,6 +287,6 @@ def check_nodes(scores: NodeScores, nodes: NodeSet, model_name: str) -> None:
     if scores.nodes != nodes:
         origin = scores.provenance.get("model", "another model")
         raise ScoresError(
-            f"these scores are of {origin}, {scores.nodes}; {model_name} has {nodes}. "
+            f"these scores belong to {origin} ({scores.nodes}), but {model_name} has {nodes}. "
             "Attribute on this model, or carry the scores over with Alignment.transfer"
         )

@@ -250,9 +250,9 @@ def test_bad_input(llama):
     model, data = llama.model, llama.data
     with pytest.raises(ConfigError, match="no tasks to train on"):
         align({}, model, {}, progress=False)
-    with pytest.raises(ConfigError, match=r"scores are of tasks \['a'\], pairs of \['b'\]"):
+    with pytest.raises(ConfigError, match=r"scores for the tasks \['a'\] and pairs for \['b'\]"):
         align({"a": source_scores()}, model, {"b": data}, progress=False)
-    with pytest.raises(ScoresError, match="these scores are of source, 10 nodes"):
+    with pytest.raises(ScoresError, match=r"these scores belong to source \(10 nodes"):
         align(
             {"a": source_scores(), "b": source_scores(nodes=NodeSet(2, 4))},
             model, {"a": data, "b": data}, progress=False,

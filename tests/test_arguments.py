@@ -557,7 +557,7 @@ def test_a_single_task_needs_no_mapping(things):
         controls.regression(scores, scores).W,
         controls.regression({"ioi": scores}, {"ioi": scores}).W,
     )
-    with pytest.raises(ConfigError, match="scores are of one task, the data of 2"):
+    with pytest.raises(ConfigError, match="scores are for one task, but the data are for 2"):
         align(scores, model, {"a": data, "b": data}, **quick)
 
 

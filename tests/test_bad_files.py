@@ -256,7 +256,7 @@ BAD = {
     ),
     "a score that is NaN": (
         S, lambda path: scores_file(path, torch.tensor([1, math.nan, 2])), NodeScores,
-        r"scores must be finite; not so for a0\.h1",
+        r"scores must be finite, but these are not: a0\.h1",
     ),
     "an infinite score of the input": (
         S,
@@ -497,13 +497,13 @@ WRONG_MODEL = {
 @pytest.mark.parametrize("name", WRONG_MODEL)
 def test_scores_of_another_model(name, llama):
     use, given = WRONG_MODEL[name](llama)
-    with pytest.raises(ScoresError, match=r"these scores are of another model, 3 nodes .* has"):
+    with pytest.raises(ScoresError, match=r"these scores belong to another model \(3 nodes .* has"):
         use(given)
 
 
 def test_alignments_that_do_not_meet():
     one, other = controls.random_W(NODES, OTHER), controls.random_W(NODES, OTHER)
-    with pytest.raises(ConfigError, match="give alignments that meet in one model"):
+    with pytest.raises(ConfigError, match="each must start where the one before ends"):
         one.then(other)
 
 

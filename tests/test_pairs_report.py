@@ -131,7 +131,7 @@ def row(m_clean: float, m_corrupt: float, number: int = 0) -> PairRow:
         ([row(1, -1)] * 6 + [row(-1, -9)] * 4, "big cannot do this task: accuracy 0.60, where"),
         (
             [row(1, 2)] * 9,
-            "support the answer no less than the clean ones: m(clean) = 1, m(corrupt)",
+            "support the answer at least as much as the clean ones: m(clean) = 1, m(corrupt)",
         ),
         ([row(1, 0), row(float("nan"), 0, 7)], "the logits are not finite in pairs [7]"),
     ],

@@ -95,7 +95,7 @@ def test_nodes_without_a_score(tmp_path):
 def test_bad_scores():
     with pytest.raises(ScoresError, match="expected one score for each of 8 nodes"):
         NodeScores(NODES, torch.zeros(7))
-    with pytest.raises(ScoresError, match=r"must be finite; not so for a0\.h1"):
+    with pytest.raises(ScoresError, match=r"must be finite, but these are not: a0\.h1"):
         NodeScores(NODES, torch.tensor([0, float("nan"), 0, 0, 0, 0, 0, 0]))
     with pytest.raises(ScoresError, match="and others"):
         NodeScores(NODES, torch.full((8,), float("inf")))

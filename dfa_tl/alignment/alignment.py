@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import reduce
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -109,7 +109,7 @@ class Alignment(OnHub):
 
     @checked_arguments
     def then(self, other: Alignment | AlignmentChain) -> AlignmentChain:
-        """This map from A to B and then `other` from B to C; `ConfigError` if they do not meet."""
+        """This map from A to B and then `other` from B to C; `ConfigError` if the two Bs differ."""
         return AlignmentChain((self,)).then(other)
 
     @checked_arguments
@@ -162,19 +162,20 @@ class Alignment(OnHub):
         if self.history is not None and len(self.history):
             first, final = (float(self.history.loss[step]) for step in (0, -1))
             trained = [
-                display.sparkline(range(len(self.history)), self.history.loss.tolist(), "loss"),
+                display.sparkline(
+                    range(len(self.history)), self.history.loss.numpy().tolist(), "loss"
+                ),
                 display.line(
                     f"loss by step, from {first:.3g} to {final:.3g}; mean mask at the end "
                     f"{float(self.history.mean_mask[-1]):.2f}"
                 ),
             ]
-        mean = reduce(
+        mean = rearrange(
             self.W.abs(),
-            "(source unit) (target other) -> target source",
-            "mean",
+            "(source unit) (target other) -> target source unit other",
             source=self.source.n_layers,
             target=self.target.n_layers,
-        )
+        ).mean((2, 3))
         return display.block(
             display.shortened(f"Alignment {' -> '.join(models)}"),
             [
@@ -183,7 +184,7 @@ class Alignment(OnHub):
                 f"{self.config.initialization} start",
                 *([display.shortened(f"tasks {tasks}")] if tasks else []),
             ],
-            display.heat_map(mean.tolist(), "mean |W| between layers of source and target"),
+            display.heat_map(mean.numpy().tolist(), "mean |W| between layers of source and target"),
             display.line(
                 "mean |W|: layers of the source across, of the target upwards; shaded by the "
                 f"square root, full at {float(mean.max()):.3g}"
@@ -208,7 +209,8 @@ def _checked(name: str, values: Tensor, shape: tuple[int, ...], size: str) -> Te
 class AlignmentChain(OnHub):
     """Alignments one after the other: A to B, B to C, and so on.
 
-    Each step normalises what the step before predicts, so a chain is not one W.
+    Each step normalises the scores that the step before it predicts, so no single W can replace
+    a chain.
 
     Raises:
         ConfigError: no steps, or a step that does not start where the one before ends.
@@ -227,7 +229,7 @@ class AlignmentChain(OnHub):
             if one.target != other.source:
                 raise ConfigError(
                     f"alignment {number} of the chain ends at {one.target}, alignment {number + 1} "
-                    f"starts from {other.source}: give alignments that meet in one model"
+                    f"starts from {other.source}: each must start where the one before ends"
                 )
 
     @property
@@ -292,4 +294,5 @@ class AlignmentChain(OnHub):
         return f"AlignmentChain({' -> '.join(map(str, sizes))} nodes)"
 
     def _repr_html_(self) -> str:
-        return display.block(repr(self), [], *(step._repr_html_() for step in self.steps))
+        pages = (step._repr_html_() for step in self.steps)  # pyright: ignore[reportPrivateUsage]
+        return display.block(repr(self), [], *pages)

@@ -46,7 +46,7 @@ class CleanRun:
 
     @property
     def bytes(self) -> int:
-        """Memory taken."""
+        """Memory used, in bytes."""
         return sum(tensor.nbytes for tensor in (*self.activations.values(), self.log_probs))
 
 
@@ -69,7 +69,7 @@ class CleanRuns:
         self._kept: dict[int, CleanRun] = {}
 
     def of(self, number: int, batch: PairBatch, part: PairBatch) -> CleanRun:
-        """The clean run of `part`: the batch called `number`, or consecutive rows of it.
+        """The clean run of `part`, which is batch `number` or consecutive rows of it.
 
         The run of a whole batch is kept. Rows of a batch that is not kept are run alone.
         """

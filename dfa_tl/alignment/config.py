@@ -20,7 +20,7 @@ class AlignmentConfig:
     """Settings of `align`.
 
     The defaults were chosen by zero-shot CPR on validation pairs of the bundled pair (leave one of
-    six tasks out, 96 train pairs a task, `nap-ig-inputs`, protocol `nodes`, linear grid, mean over
+    six tasks out, 96 train pairs each, `nap-ig-inputs`, protocol `nodes`, linear grid, mean over
     5 seeds; `benchmarks/alignment_defaults.py`). They reached .69, next to .80 for the gold
     circuit, .46 for the paper's settings (in batches of 16), .45 for the uniform-s control and .27
     for a random W:
@@ -46,13 +46,13 @@ class AlignmentConfig:
     difference is .06 [-.08, .20] (`benchmarks/nested_choice.py`).
 
     Attributes:
-        normalization: What is done to source scores before W: `none`; `max`, division by the
-            largest absolute score; `centered`, zero mean and unit standard deviation.
+        normalization: How source scores are scaled before W is applied: `none`; `max`, division by
+            the largest absolute score; `centered`, zero mean and unit standard deviation.
         initialization: W at the start: `random`, N(0, init_std^2); or one of two fixed maps
             between layers of equal relative depth, `depth-mean` and the paper's heuristic
             `depth-mean-paper` (`dfa_tl.alignment.depth`).
         init_std: Standard deviation of the random initialisation.
-        learned: What of W is trained: `full`, all of it; `scale`, one scalar c in W = exp(c) P
+        learned: What is trained of W: `full`, every entry; `scale`, one scalar c in W = exp(c) P
             with P the depth-mean map that `initialization` names.
         rank: Rank r of a low-rank W = U V; from the depth-mean map P it is W = P + U V, with P
             fixed and V = 0 at the start. None for a full W.
@@ -105,7 +105,7 @@ class AlignmentConfig:
         for name in ("epochs", "batch_size", "source_vectors"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
         check_seed("seed", self.seed)
-        if not isinstance(self.target_bias, bool):
+        if type(self.target_bias) is not bool:
             raise ConfigError(f"target_bias={self.target_bias!r}: must be true or false")
         self._check_parameters_of_W()
 
@@ -125,7 +125,7 @@ class AlignmentConfig:
             )
 
     @classmethod
-    def paper(cls, **changes: object) -> AlignmentConfig:
+    def paper(cls, **changes: Any) -> AlignmentConfig:
         """The paper's settings: raw scores, W ~ N(0, 0.02^2), Adam at 0.1, 3 epochs, lambda 0.1.
 
         Batches hold one pair, as in the scripts that made the published tables, so there is a step

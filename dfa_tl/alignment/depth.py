@@ -1,4 +1,4 @@
-"""What layers alone determine: two fixed Ws, and the layer profile that a mask can be held to.
+"""Two fixed Ws that depend on layers alone, and the layer profile of a mask.
 
 Each source layer is shared between the two nearest target layers, with weights w(i, t) that fall
 linearly with the distance. Heads map to heads, and MLPs to MLPs.
@@ -7,8 +7,8 @@ linearly with the distance. Heads map to heads, and MLPs to MLPs.
                         source layer's heads:
                         W[a_i.h, a_t.h'] = w(i, t) / H_source        W[m_i, m_t] = w(i, t)
     depth-mean-paper    the heuristic of the paper's code: layer i goes to i (L_t - 1) / (L_s - 1),
-                        so the first and last layers of both models meet; a source head's score is
-                        shared by the heads of the target layer, which thus add up:
+                        so the first layer goes to the first and the last to the last; a source
+                        head's score is shared by the heads of the target layer, which thus add up:
                         W[a_i.h, a_t.h'] = w(i, t) / H_target        W[m_i, m_t] = w(i, t)
 
 Under the paper's map every row of W sums to 1, and target layers between two mapped ones may get

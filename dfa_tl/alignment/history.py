@@ -1,10 +1,10 @@
-"""`AlignmentHistory`: what happened while W was trained."""
+"""`AlignmentHistory`: the losses and the mean mask of each training step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,13 +15,13 @@ from dfa_tl.errors import ConfigError
 @checked_arguments
 @dataclass(frozen=True, eq=False)
 class AlignmentHistory:
-    """What happened at each training step.
+    """Losses and mean mask of each training step.
 
     Attributes:
         loss: KL plus lambda times the mean mask, plus the weighted profile penalty if there is one.
         kl: KL(P_clean || P_intervened), mean over the batch, in nats.
         mean_mask: Mean of the mask over the target's nodes.
-        tasks: The step's task.
+        tasks: The task of each step.
     """
 
     loss: Float[Tensor, " step"]
@@ -34,8 +34,8 @@ class AlignmentHistory:
             shape = tuple(getattr(self, name).shape)
             if shape != (len(self.tasks),):
                 raise ConfigError(
-                    f"{name}: expected one number per step: {len(self.tasks)} in tasks, got shape "
-                    f"{shape}"
+                    f"{name}: expected one number for each of the {len(self.tasks)} steps in "
+                    f"tasks, got shape {shape}"
                 )
 
     def __len__(self) -> int:

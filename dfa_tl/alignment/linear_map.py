@@ -1,4 +1,4 @@
-"""The map from source scores to a target mask, and the tensors of it that `align` trains.
+"""The map from source scores to a target mask, and those of its tensors that `align` trains.
 
     s' = normalised source scores     predicted scores = s' W + b     mask = sigmoid((s' W + b) / t)
 
@@ -29,7 +29,7 @@ from dfa_tl.nodes import NodeSet
 
 
 def normalize(scores: Float[Tensor, " node"], how: str) -> Float[Tensor, " node"]:
-    """Source scores as W takes them.
+    """Source scores, normalised as W expects them.
 
     Args:
         scores: Raw scores.
@@ -84,7 +84,7 @@ class LinearMap:
     def full(
         cls, W: Float[Tensor, "source target"], bias: Float[Tensor, " target"] | None = None
     ) -> LinearMap:
-        """The map whose W is trained entry by entry, from this one on."""
+        """A map whose W is trained entry by entry, starting from this one."""
         return cls((W,), lambda tensors: tensors[0], bias)
 
     @property
@@ -94,7 +94,7 @@ class LinearMap:
 
     @property
     def W(self) -> Float[Tensor, "source target"]:
-        """W at this point of training."""
+        """W at the current point of training."""
         return self.weights(self.tensors)
 
     def mask(
@@ -140,8 +140,8 @@ def initial_map(
     if prior is None:
         V = (settings.init_std * normal(settings.rank, n_target, generator)).to(device)
         return LinearMap((U, V), lambda tensors: tensors[0] @ tensors[1], bias)
-    V = zeros(settings.rank, n_target)
-    return LinearMap((U, V), lambda tensors: prior + tensors[0] @ tensors[1], bias)
+    zero_V = zeros(settings.rank, n_target)
+    return LinearMap((U, zero_V), lambda tensors: prior + tensors[0] @ tensors[1], bias)
 
 
 def normal(rows: int, columns: int, generator: torch.Generator) -> Float[Tensor, "row column"]:

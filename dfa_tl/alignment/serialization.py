@@ -8,7 +8,6 @@ metadata steps, a list. A file of the paper's code has W, the names of its nodes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.history import AlignmentHistory
+from dfa_tl.arguments import fits
 from dfa_tl.errors import FileFormatError
 from dfa_tl.io.paper import PaperMatrix
 from dfa_tl.io.tensors import node_set
@@ -58,30 +58,26 @@ def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[s
             raise FileFormatError(f"{name} must hold numbers, it holds {tensor.dtype}")
     if not isinstance(metadata["provenance"], dict):
         raise FileFormatError("the provenance must be a dictionary")
-    settings = metadata["config"]
-    for name, value in settings.items() if isinstance(settings, dict) else ():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise FileFormatError(f"{name}={value} in its settings must be finite")
     return {
         "W": tensors["W"],
         "source": node_set(*metadata["source"]),
         "target": node_set(*metadata["target"]),
-        "config": AlignmentConfig(**settings),
+        "config": AlignmentConfig(**metadata["config"]),
         "history": _history(tensors, metadata["tasks"]),
         "provenance": metadata["provenance"],
         "bias": tensors.get("bias"),
     }
 
 
-def _history(tensors: Mapping[str, Tensor], tasks: object) -> AlignmentHistory | None:
+def _history(tensors: Mapping[str, Tensor], tasks: Any) -> AlignmentHistory | None:
     if tasks is None:
         return None
-    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+    if not fits(tasks, list[str]):
         raise FileFormatError("the tasks of the training steps must be a list of names")
     for name in HISTORY:
         if tensors[name].shape != (len(tasks),) or not tensors[name].isfinite().all():
             raise FileFormatError(
-                f"{name} of the history must be {len(tasks)} finite numbers, one a training step"
+                f"{name} of the history must be {len(tasks)} finite numbers, one per step"
             )
     return AlignmentHistory(*(tensors[name] for name in HISTORY), tasks=tuple(tasks))
 
@@ -115,7 +111,7 @@ PAPER_SETTINGS = {
     "lambda_sparse": "sparsity",
     "seed": "seed",
 }
-"""From the settings that the paper's code saves with W to our names for them."""
+"""Our names for the settings that the paper's code saves with W."""
 
 
 def from_paper(matrix: PaperMatrix) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Adam, Optimizer
 from tqdm.auto import tqdm
 
 from dfa_tl.alignment.alignment import Alignment
@@ -81,7 +82,7 @@ def align(
             several vectors, for instance from bootstrapped source pairs: each step draws one of
             them. For a single task, the scores alone are enough.
         target: The target model; it is not changed.
-        data: Pairs of each training task. A single data set is a task with the name it has.
+        data: Pairs of each training task. A single data set is one task, under its own name.
         config: Settings; the default is `AlignmentConfig()`.
         cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
             clean prompts again), or `auto`, the first of them with enough memory. It changes
@@ -139,7 +140,7 @@ def align(
 
 
 def by_task(data: PairDataset | Mapping[str, PairDataset]) -> Mapping[str, PairDataset]:
-    """The data by task; a single data set is a task with the name it has."""
+    """The data by task; a single data set is one task, under its own name."""
     return {data.name: data} if isinstance(data, PairDataset) else data
 
 
@@ -155,7 +156,8 @@ def train(
     progress: bool = True,
 ) -> AlignmentHistory:
     """Minimise the loss over the trained tensors of `parameters`, which it changes in place."""
-    optimizer = torch.optim.Adam(parameters.trained, lr=settings.learning_rate)
+    # As the base class, whose `step` has types.
+    optimizer = cast("Optimizer", Adam(parameters.trained, lr=settings.learning_rate))
     losses: list[float] = []
     divergences: list[float] = []
     means: list[float] = []
@@ -170,15 +172,15 @@ def train(
             warnings.warn(
                 f"training takes only {n_steps} steps ({sum(len(b) for _, b in batches)} pairs in "
                 f"batches of {settings.batch_size}, {settings.epochs} epochs); below about "
-                f"{FEW_STEPS} the result is much like the start. Use more pairs, or set epochs to "
-                f"{-(-FEW_STEPS // len(batches))} or more",
+                f"{FEW_STEPS} the result is close to the initial W. Use more pairs, or set epochs "
+                f"to {-(-FEW_STEPS // len(batches))} or more",
                 AlignmentWarning,
                 stacklevel=4,  # the line that called `align` or `target_only`
             )
         numbers = (
-            number
+            int(number)
             for _ in range(settings.epochs)
-            for number in torch.randperm(len(batches), generator=generator).tolist()
+            for number in torch.randperm(len(batches), generator=generator).numpy()
         )
         bar = tqdm(numbers, f"align {target.name}", n_steps, disable=not progress)
         for number in bar:
@@ -212,7 +214,7 @@ def train(
             divergences.append(kl)
             means.append(float(mean_mask.detach()))
             tasks.append(task)
-            bar.set_postfix(loss=f"{loss:.3f}", mask=f"{means[-1]:.2f}")
+            bar.set_postfix_str(f"loss={loss:.3f}, mask={means[-1]:.2f}")
     loss, kl, mean = (torch.tensor(x, dtype=torch.float32) for x in (losses, divergences, means))
     return AlignmentHistory(loss, kl, mean, tuple(tasks))
 
@@ -285,15 +287,16 @@ def _checked_vectors(
     if not isinstance(scores, Mapping):
         if len(data) != 1:
             raise ConfigError(
-                f"the scores are of one task, the data of {len(data)} ({', '.join(data)}): give "
-                "scores by task, {task: scores}"
+                f"the scores are for one task, but the data are for {len(data)} "
+                f"({', '.join(data)}): give scores by task, {{task: scores}}"
             )
         scores = dict.fromkeys(data, scores)
     if not scores:
         raise ConfigError("no tasks to train on: give source scores and pairs of at least one")
     if set(scores) != set(data):
         raise ConfigError(
-            f"scores are of tasks {sorted(scores)}, pairs of {sorted(data)}; give both for each"
+            f"there are scores for the tasks {sorted(scores)} and pairs for {sorted(data)}: "
+            "give both for every task"
         )
     vectors: dict[str, list[NodeScores]] = {}
     for task, given in scores.items():

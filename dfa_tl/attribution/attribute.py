@@ -103,7 +103,7 @@ def attribute(
                 if not totals.isfinite().all():
                     raise NumericsError(
                         f"{method} on {model.name} gave a score that is not finite, in pairs "
-                        f"{part.index.tolist()[:10]} of {data.name!r}: "
+                        f"{part.index[:10].numpy().tolist()} of {data.name!r}: "
                         f"{where_not_finite(model, part)}"
                     )
         means = totals / len(pairs)

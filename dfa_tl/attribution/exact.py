@@ -36,9 +36,10 @@ def exact(
     batch = batch.with_clean_logits(logits)
     clean = measured(metric, logits, batch)
     columns: list[Tensor] = []
+    one_each = torch.eye(model.nodes.n_heads + 1, dtype=torch.float32)
     for layer in range(model.nodes.n_layers):
         sites = (head_site(layer), mlp_site(layer))
-        for left_out in torch.eye(model.nodes.n_heads + 1, dtype=torch.float32).split(STACKED):
+        for left_out in torch.split(one_each, STACKED):
             copies = len(left_out)
             stacked = batch.repeated(copies)
             resume = Resume(layer, repeat_rows(residuals[residual_site(layer)], copies))
@@ -53,7 +54,7 @@ def exact(
             with interpolate(model, toward, weights):
                 patched = model.last_logits(stacked.clean, stacked.mask, stacked.last, resume)
             effects = clean.repeat(copies) - measured(metric, patched, stacked)
-            columns += effects.cpu().split(len(batch))
+            columns += torch.split(effects.cpu(), len(batch))
     with replace(model, {EMBED_SITE: values[EMBED_SITE]}):
         without_input = model.last_logits(batch.clean, batch.mask, batch.last)
     return PairScores(

@@ -3,8 +3,8 @@
     score(node) = sum over positions and channels of (a_clean - a_ablated) . dm/da
 
 The gradient at each site is contracted as soon as the backward pass produces it, and then dropped:
-nothing of size nodes x d_model x positions ever exists. Parameters are frozen; the graph hangs
-on the embedding alone. Sums are in float32.
+nothing of size nodes x d_model x positions ever exists. Parameters are frozen; the graph starts
+at the embedding. Sums are in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import Metric, measured
 
 Delta = Callable[[str, Tensor], Tensor]
-"""From a site and its activation in this run to the difference its gradient is contracted with."""
+"""Takes a site and its activation in this run; returns what its gradient is contracted with."""
 
 SiteScores = dict[str, Float[Tensor, "batch ..."]]
 """`batch head` at the heads of a layer, `batch` at an MLP and at the embedding."""
@@ -42,9 +42,7 @@ class PairScores:
 def contract(gradient: Tensor, delta: Tensor) -> Float[Tensor, "batch ..."]:
     """Sum of gradient times delta over positions and channels (heads are kept apart)."""
     product = gradient.float() * delta.to(gradient.device, torch.float32)
-    if product.dim() == 4:
-        return reduce(product, "batch pos head d_head -> batch head", "sum")
-    return reduce(product, "batch pos d_model -> batch", "sum")
+    return product.sum((1, -1))
 
 
 def metric_gradient(
@@ -74,7 +72,7 @@ def contracted_gradients(
         batch: The pairs.
         metric: The metric whose gradient is taken.
         delta: What each site's gradient is contracted with.
-        embedding: From the prompts' token embedding to the one that this run uses.
+        embedding: Turns the prompts' token embedding into the one that this run uses.
         tokens: The prompts of this run; by default the clean ones.
 
     Raises:
@@ -95,7 +93,7 @@ def contracted_gradients(
         def contract_here(gradient: Tensor) -> None:
             scores[site] = contract(gradient, difference)
 
-        activation.register_hook(contract_here)
+        activation.register_hook(contract_here)  # pyright: ignore[reportUnknownMemberType]
         return activation
 
     def watching(site: str) -> HookFunction:

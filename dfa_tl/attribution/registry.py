@@ -1,4 +1,4 @@
-"""The attribution methods: what each takes and costs. One `Method` record each.
+"""The attribution methods, one `Method` record each, with what they accept and cost.
 
 A new method is a function and a record here, or a record given to `register_method`: `attribute`,
 studies, `estimate_memory`, the command line and the tests find it in `METHODS`.

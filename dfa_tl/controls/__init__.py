@@ -1,4 +1,4 @@
-"""Controls: what a transfer gives when part of its information is taken away, or more is given.
+"""Controls: transfers with part of the information removed, or with more of it.
 
 control             W                        source scores      what it tests
 random_W            untrained, N(0, std^2)   of the task        a random ranking

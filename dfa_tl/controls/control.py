@@ -65,7 +65,7 @@ class Inputs:
 
 
 StandIn = Callable[[NodeSet, tuple[str, ...], int], Mapping[str, NodeScores]]
-"""From the nodes of the source, tasks and the study's seed to a score vector for each task."""
+"""Makes a score vector for each task, given the source's nodes, the tasks and the study's seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ class Control:
         is_main: Whether a study measures it in every view and the report shows it first.
         every_variant: Whether it is made for each of a study's settings of W, not the first only.
         takes_chains: Whether it makes sense with models between source and target.
-        settings: From the study's settings of W to its own; by default they are the same.
-        passes: From the settings to the passes of a training pair through the target, for a control
-            that trains more than W. If they are unknown, tables leave its cost empty.
+        settings: Turns the study's settings of W into its own; by default they are the same.
+        passes: Counts, from the settings, the passes of a training pair through the target, for a
+            control that trains more than W. If they are unknown, tables leave its cost empty.
         label: Its name in sentences; by default its name with spaces.
         style: How it looks in figures.
 
@@ -157,7 +157,7 @@ class Control:
 
         In zero-shot, and for a control that belongs to no regime, it is the name alone.
         """
-        if not self.regimes or regime == Regime.ZERO_SHOT:
+        if not self.regimes or regime == Regime.ZERO_SHOT.value:
             return self.name
         return f"{self.name} ({regime})"
 

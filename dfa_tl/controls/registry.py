@@ -1,6 +1,6 @@
 """The controls of a study: what a claim about W has to beat. One `Control` record each.
 
-A control takes part of W's information away, or adds more. A new control is a function and a record
+A control removes some of W's information, or adds to it. A new control is a function and a record
 here, or a record given to `register_control`: studies plan, measure, tabulate, draw and explain
 every control in `CONTROLS`, and the tests check it.
 """

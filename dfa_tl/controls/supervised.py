@@ -1,8 +1,9 @@
-"""Controls that know the gold scores of the training tasks."""
+"""Controls that use the gold scores of the training tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -57,8 +58,9 @@ def regression(
     g = _standardised(gold, "target").double()
     s = _standardised({task: source_scores[task] for task in tasks}, "source").double()
     X, G = s - s.mean(0), g - g.mean(0)
-    ridge = float(penalty) * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
-    W = X.T @ torch.linalg.solve(X @ X.T + ridge, G)
+    gram = X @ X.T + float(penalty) * torch.eye(len(tasks), dtype=X.dtype, device=X.device)
+    dual = cast("Tensor", torch.linalg.solve(gram, G))  # pyright: ignore[reportUnknownMemberType]
+    W = X.T @ dual
     first_source, first_gold = source_scores[tasks[0]], gold[tasks[0]]
     return Alignment(
         W,

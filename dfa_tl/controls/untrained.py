@@ -1,4 +1,4 @@
-"""Controls that train nothing: a W or source scores that know less than the real ones."""
+"""Controls that train nothing: a W or scores that carry less information than the real ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def depth_mean_W(
 def depth_mean_paper_W(
     source: NodeSet, target: NodeSet, config: AlignmentConfig | None = None
 ) -> Alignment:
-    """The paper's depth-mean heuristic (`dfa_tl.alignment.depth`); arguments as `depth_mean_W`."""
+    """The paper's depth-mean W (`dfa_tl.alignment.depth`); arguments as for `depth_mean_W`."""
     settings = config or AlignmentConfig(normalization="none")
     matrix = depth_mean_paper(source, target)
     provenance = {"control": "depth_mean_paper_W"}

@@ -9,6 +9,9 @@ ablation; under another, of the run in which everything that the protocol ranks 
 floor is 0.25 on the published grid: the last trapezoid, from k = 0.5 to 1.
 """
 
+# scipy and pandas have no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.integrate import trapezoid
+from scipy import integrate
 
 from dfa_tl import display
 from dfa_tl.arguments import checked_arguments
@@ -46,14 +49,19 @@ def check_grid(ks: Sequence[float]) -> tuple[float, ...]:
     return grid
 
 
+def area(ks: Sequence[float], values: np.ndarray, axis: int = -1) -> Any:
+    """Area under `values` at `ks`, which lie along `axis`: a number if there is no other axis."""
+    return integrate.trapezoid(values, ks, axis=axis)
+
+
 def cpr(ks: Sequence[float], faithfulness: np.ndarray) -> float:
     """Area under the faithfulness curve."""
-    return float(trapezoid(faithfulness, ks))
+    return float(area(ks, faithfulness))
 
 
 def cmd(ks: Sequence[float], faithfulness: np.ndarray) -> float:
     """Area between the faithfulness curve and 1."""
-    return float(trapezoid(np.abs(1 - np.asarray(faithfulness)), ks))
+    return float(area(ks, np.abs(1 - np.asarray(faithfulness))))
 
 
 def floor(ks: Sequence[float]) -> float:

@@ -168,7 +168,7 @@ def evaluate_many(
                 if not result.isfinite().all():
                     raise NumericsError(
                         f"a metric on {model.name} is not finite in pairs "
-                        f"{part.index.tolist()[:10]} of {data.name!r}: "
+                        f"{part.index[:10].numpy().tolist()} of {data.name!r}: "
                         f"{where_not_finite(model, part)}"
                     )
                 values[:, :, part.index.numpy()] = result.numpy()
@@ -190,12 +190,12 @@ def evaluate_many(
         name: {
             metric_name: FaithfulnessCurve(
                 ks=grid,
-                n_kept=tuple(circuits[name].kept.sum(1).tolist()),
+                n_kept=tuple(circuits[name].kept.sum(1).numpy().tolist()),
                 pair_values=values[row][
                     [
                         first_circuit + lookup[circuit_key(mask)] if connected else baseline
                         for mask, connected in zip(
-                            circuits[name].kept, circuits[name].connected.tolist(), strict=True
+                            circuits[name].kept, circuits[name].connected.numpy(), strict=True
                         )
                     ]
                 ],

@@ -30,6 +30,9 @@ Memory: resamples are drawn in blocks of about 10^6 numbers. Sources: Efron and 
 Introduction to the Bootstrap*, 1993; Hesterberg 2015 (expanded percentiles); Fieller 1954.
 """
 
+# scipy has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,10 +42,9 @@ from math import ceil, inf, sqrt
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
-from scipy.integrate import trapezoid
 
 from dfa_tl.errors import ConfigError, DataError, NumericsError
-from dfa_tl.evaluation.curve import FaithfulnessCurve, check_same_pairs
+from dfa_tl.evaluation.curve import FaithfulnessCurve, area, check_same_pairs
 from dfa_tl.settings import check_number
 
 _BLOCK = 2**20
@@ -87,7 +89,7 @@ class Bootstrap:
     Attributes:
         level: Confidence level.
         resamples: Number of resamples; the time is linear in it.
-        seed: Seed of the resamples, which are the same for all curves of as many pairs.
+        seed: Seed of the resamples, the same for all curves with equally many pairs.
 
     Raises:
         ConfigError: a level outside (0, 1), or too few resamples for it.
@@ -125,7 +127,7 @@ def cmd_interval(curve: FaithfulnessCurve, bootstrap: Bootstrap | None = None) -
 
     Noise in f raises CMD where f is close to 1, so the limits lie a little high there.
     """
-    statistic = _area_of_means(curve, lambda f: trapezoid(abs(1 - f), curve.ks, axis=1))
+    statistic = _area_of_means(curve, lambda f: area(curve.ks, abs(1 - f)))
     return _bootstrap(curve.cmd, _columns(curve), statistic, bootstrap or Bootstrap())
 
 
@@ -163,7 +165,7 @@ def mean_cpr_difference_interval(
     tables = [_paired(first, second) for first, second in couples]
     if fewest < 2:
         return Interval(estimate, -inf, inf, settings.level)
-    # Each task has a seed of its own: with one seed, tasks of as many pairs would be correlated.
+    # With one seed for all, tasks with equally many pairs would be correlated.
     values = [
         _resampled(table, difference, settings, settings.seed + number)
         for number, (table, difference) in enumerate(tables)
@@ -185,24 +187,24 @@ def _paired(
     return np.hstack([_columns(first), _columns(second)]), difference
 
 
-def blocks(rows: int, width: int) -> Iterator[slice]:
-    """Slices over `rows` whose blocks hold about `_BLOCK` numbers."""
+def blocks(rows: int, width: int) -> Iterator[range]:
+    """Consecutive ranges over the rows, each of about `_BLOCK` numbers."""
     step = max(1, _BLOCK // width)
     for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
+        yield range(start, min(start + step, rows))
 
 
 def _columns(curve: FaithfulnessCurve) -> Float[np.ndarray, "pair column"]:
     """One row per pair: its value in each circuit, in the clean run and where f = 0."""
-    return np.column_stack([curve.pair_values.T, curve.clean, curve.baseline])
+    return np.column_stack([np.transpose(curve.pair_values), curve.clean, curve.baseline])
 
 
 def _cpr_of_means(curve: FaithfulnessCurve) -> Callable[[np.ndarray], np.ndarray]:
-    return _area_of_means(curve, lambda f: trapezoid(f, curve.ks, axis=1))
+    return _area_of_means(curve, lambda f: area(curve.ks, f))
 
 
 def _area_of_means(
-    curve: FaithfulnessCurve, area: Callable[[np.ndarray], np.ndarray]
+    curve: FaithfulnessCurve, area_of: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The area as a function of means over pairs (`sample column`); nan where f is undefined."""
     sign = np.sign(curve.clean.mean() - curve.baseline.mean())
@@ -211,7 +213,7 @@ def _area_of_means(
     def statistic(means: Float[np.ndarray, "sample column"]) -> Float[np.ndarray, " sample"]:
         gap = means[:, -2] - means[:, -1]
         gap = np.where(sign * gap > smallest, gap, np.nan)
-        return area((means[:, :-2] - means[:, -1:]) / gap[:, None])
+        return area_of((means[:, :-2] - means[:, -1:]) / gap[:, None])
 
     return statistic
 
@@ -239,10 +241,10 @@ def _resampled(
     n, rng = len(table), np.random.default_rng(seed)
     means = np.empty((bootstrap.resamples, table.shape[1]))
     for block in blocks(bootstrap.resamples, n):
-        rows = block.stop - block.start
+        rows = len(block)
         drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-        means[block] = counts @ table / n
+        means[block.start : block.stop] = counts @ table / n
     return statistic(means)
 
 

@@ -11,9 +11,13 @@ scores. The chance level of the overlap is about k / (2 - k). A constant vector 
 the result is None, never nan.
 """
 
+# scipy has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -31,7 +35,7 @@ class Correlation:
 
     Attributes:
         pearson: Correlation of the values.
-        spearman: Correlation of the ranks; ties have the mean of their ranks.
+        spearman: Correlation of the ranks; tied values get their mean rank.
     """
 
     pearson: float | None
@@ -94,8 +98,8 @@ def profile_correlation(source: NodeScores, aligned: NodeScores) -> Correlation:
     The two may be of different models; the order does not matter.
 
     Returns:
-        The correlation; None where a profile is flat, as that of a model with one layer is, or
-        undefined because all scores are 0.
+        The correlation; None where a profile is flat (that of a model with one layer always is)
+        or undefined because all scores are 0.
     """
     first, second = layer_profile(source), layer_profile(aligned)
     if first is None or second is None:
@@ -117,9 +121,9 @@ def _correlate(
     # Scores are float32: differences of a millionth of their size are rounding errors.
     if any(np.ptp(each) <= 1e-6 * abs(each).max() for each in (first, second)):
         return Correlation(None, None)
-    ranks = stats.rankdata(first), stats.rankdata(second)
+    ranks = cast("np.ndarray", stats.rankdata([first, second], axis=1))
     return Correlation(
-        pearson=float(np.corrcoef(first, second)[0, 1]), spearman=float(np.corrcoef(*ranks)[0, 1])
+        pearson=float(np.corrcoef(first, second)[0, 1]), spearman=float(np.corrcoef(ranks)[0, 1])
     )
 
 

@@ -6,11 +6,15 @@ task that the model cannot do explains nothing, so the report warns when the acc
 `NEAR_CHANCE` or m(clean) does not exceed m(corrupt).
 """
 
+# pandas has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -118,7 +122,7 @@ class PairsReport:
 
     @property
     def warning(self) -> str | None:
-        """Why circuits should not be measured on these pairs; None if nothing speaks against it."""
+        """Why circuits should not be measured on these pairs; None if there is no reason."""
         if not self.rows:
             return "no pair can be used with this model's tokenizer"
         if not np.isfinite([self.m_clean, self.m_corrupt]).all():
@@ -133,8 +137,8 @@ class PairsReport:
             )
         if self.m_clean <= self.m_corrupt:
             return (
-                f"the corrupt prompts support the answer no less than the clean ones: m(clean) = "
-                f"{self.m_clean:.3g}, m(corrupt) = {self.m_corrupt:.3g}"
+                "the corrupt prompts support the answer at least as much as the clean ones: "
+                f"m(clean) = {self.m_clean:.3g}, m(corrupt) = {self.m_corrupt:.3g}"
             )
         return None
 
@@ -173,7 +177,7 @@ class PairsReport:
         ]
         frame = pd.DataFrame([*used, *unused], columns=COLUMNS, dtype=object)
         types = {"pair": int, "m_clean": float, "m_corrupt": float, "n_tokens": "Int64"}
-        return frame.astype(types).sort_values("pair", ignore_index=True)
+        return cast("pd.DataFrame", frame.astype(types).sort_values("pair", ignore_index=True))
 
     def _facts(self) -> list[str]:
         facts = [f"{len(self.rows)} pairs", f"{len(self.dropped)} cannot be used"]
@@ -257,7 +261,7 @@ def report_pairs(model: NodeModel, data: PairDataset, *, batch_size: int = 16) -
                 corrupt=tuple(model.token_texts(prompts[1])),
                 answer=answer,
                 wrong_answer=wrong_answer,
-                differs=tuple((prompts[0] != prompts[1]).nonzero()[:, 0].tolist()),
+                differs=tuple((prompts[0] != prompts[1]).nonzero()[:, 0].numpy().tolist()),
                 m_clean=float(clean[i]),
                 m_corrupt=float(corrupt[i]),
                 text=None if data.tokens is not None else data.pairs[number],

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.integrate import trapezoid
 
 from dfa_tl.errors import ConfigError, NumericsError
-from dfa_tl.evaluation.curve import FaithfulnessCurve, check_same_pairs
+from dfa_tl.evaluation.curve import FaithfulnessCurve, area, check_same_pairs
 from dfa_tl.evaluation.intervals import blocks
 
 
@@ -37,7 +36,7 @@ def cpr_difference_p_value(
     check_same_pairs(first, second)
     if resamples < 1:
         raise ConfigError(f"a permutation test needs at least one resample, got {resamples}")
-    difference = trapezoid(first.pair_values - second.pair_values, first.ks, axis=0)
+    difference = area(first.ks, first.pair_values - second.pair_values, axis=0)
     n = len(difference)
     # Sums that are equal but for rounding count as equally extreme.
     threshold = abs(difference.sum()) - 1e-10 * abs(difference).sum()
@@ -48,7 +47,7 @@ def cpr_difference_p_value(
         if exact:
             swapped = np.arange(block.start, block.stop)[:, None] >> np.arange(n) & 1
         else:
-            swapped = rng.integers(2, size=(block.stop - block.start, n))
+            swapped = rng.integers(2, size=(len(block), n))
         extreme += int((abs((1 - 2 * swapped) @ difference) >= threshold).sum())
     return extreme / 2**n if exact else (1 + extreme) / (1 + resamples)
 
