@@ -72,7 +72,7 @@ def main() -> None:
         results = run_study(quick() if arguments.quick else full(), out, pool)
     written = analysis.write_tables(results, out)
     for name, table in analysis.all_tables(results).items():
-        if name in ("leaderboard", "ablations", "source_effect", "break_even"):
+        if name in ("leaderboard", "control_levels", "source_effect", "break_even"):
             print(f"\n{table.to_markdown()}")
     print(f"{len(written)} files in {out}, {time.perf_counter() - began:.0f} s in all")
     if results.failures:

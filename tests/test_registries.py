@@ -139,7 +139,7 @@ def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_
     )
     with pytest.raises(ConfigError, match="nearest_task is a control of zero-shot"):
         analysis.source_effect(results, "nearest_task", "in-distribution")
-    assert set(analysis.ablations(results).frame["setting"]) >= set(names)
+    assert set(analysis.control_levels(results).frame["setting"]) >= set(names)
     labels = viz.controls_by_task(results).layout.yaxis.ticktext
     assert set(labels) >= set(names)
     colors = [trace.line.color for trace in viz.study_curves(results, regimes=names).data]

@@ -25,13 +25,13 @@ from dfa_tl.evaluation.intervals import (
     seed_spread,
 )
 from dfa_tl.evaluation.recovery import recovery
+from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
 from dfa_tl.evaluation.structure import (
     layer_profile,
     profile_correlation,
     score_correlation,
     top_overlap,
 )
-from dfa_tl.evaluation.tests import cpr_difference_p_value, holm
 
 KS = (0.0, 0.25, 0.5, 1.0)
 SHAPE = (0.0, 0.4, 0.9, 1.0)  # f of the population

@@ -13,7 +13,7 @@ import torch
 from dfa_tl import AlignmentConfig, FaithfulnessCurve, NodeScores, analysis
 from dfa_tl.analysis.break_even import break_even
 from dfa_tl.analysis.effects import overall, source_effect, unbounded_tasks
-from dfa_tl.analysis.tables import scaling
+from dfa_tl.analysis.tables import recovery
 from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.study import PairSpec, StudyResults, evaluate_job, run_study
 from dfa_tl.study.keys import CircuitKey
@@ -119,7 +119,7 @@ def test_structure_before_and_after_training(study):
 
 
 def test_differences_in_every_way_of_measuring(study):
-    table = analysis.effect_by_way(study).frame
+    table = analysis.effect_by_choice(study).frame
     assert table["ranking"].tolist() == ["signed", "absolute"]
     rows = study.frame()
     for _, line in table.iterrows():
@@ -163,7 +163,7 @@ def test_wall_time_is_split_as_costs_are(study):
         ),
         (lambda study: analysis.overall(study, "zeroshot"), "unknown regime 'zeroshot'"),
         (lambda study: analysis.break_even(study, "zeroshot"), "unknown regime 'zeroshot'"),
-        (lambda study: analysis.effect_by_way(study, "zeroshot"), "unknown regime 'zeroshot'"),
+        (lambda study: analysis.effect_by_choice(study, "zeroshot"), "unknown regime 'zeroshot'"),
     ],
 )
 def test_what_is_not_there_is_no_empty_table(study, ask, message):
@@ -262,7 +262,7 @@ def test_recovery_compares_the_same_tasks_and_says_what_is_undefined():
               ("zero-shot", "ioi"): 0.4, ("zero-shot", "mcqa"): 0.6,
               ("zero-shot", "arc_easy"): 0.1, ("near-distribution", "mcqa"): 0.3}  # fmt: skip
     made = Handmade(levels)
-    table = scaling(made).frame.set_index("setting")
+    table = recovery(made).frame.set_index("setting")
     mean = {name: np.mean([row["cpr"] for row in made.rows if (row["regime"], row["test_task"])
             in name]) for name in ((("gold", "mcqa"),),)}  # fmt: skip
     near = table.loc["DFA (near-distribution)"]
@@ -273,10 +273,10 @@ def test_recovery_compares_the_same_tasks_and_says_what_is_undefined():
     assert "arc_easy: " in zero_shot["why"]
     assert "the floor" in zero_shot["why"]
     assert pd.isna(zero_shot["above floor"])  # random W was not measured
-    wide = scaling(Handmade(levels, level=0.999)).frame.set_index("setting").loc["DFA (zero-shot)"]
+    wide = recovery(Handmade(levels, level=0.999)).frame.set_index("setting").loc["DFA (zero-shot)"]
     assert wide["recovery high"] > zero_shot["recovery high"] + 1
     random = {("random_W", task): 0.1 for task in ("ioi", "mcqa", "arc_easy")}
-    measured = scaling(Handmade({**levels, **random})).frame.set_index("setting")
+    measured = recovery(Handmade({**levels, **random})).frame.set_index("setting")
     assert measured.loc["DFA (zero-shot)"]["above floor"] > 0
 
 

@@ -307,6 +307,6 @@ def test_a_real_study(tmp_path):
     assert float(np.trapezoid(traces[1].y, traces[1].x)) == pytest.approx(gold)
     mib = study_curves(real, grid="mib", bands=False)
     assert mib.data[0].x[0] == 0.001
-    scaling = analysis.scaling(real).frame.set_index("setting")["recovery"]
+    scaling = analysis.recovery(real).frame.set_index("setting")["recovery"]
     bars = [trace for trace in recovery_bars(real).data if trace.type == "bar"]
     assert {bar.name: bar.y[0] for bar in bars} == pytest.approx(scaling.to_dict())

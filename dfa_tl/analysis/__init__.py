@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dfa_tl.analysis.break_even import break_even
-from dfa_tl.analysis.effects import effect_by_way, overall, source_effect, unbounded_tasks
+from dfa_tl.analysis.effects import effect_by_choice, overall, source_effect, unbounded_tasks
 from dfa_tl.analysis.render import Table, write_frame
 from dfa_tl.analysis.tables import (
-    ablations,
+    control_levels,
     cross_task,
     leaderboard,
-    scaling,
+    recovery,
     sensitivity,
     structure,
 )
@@ -30,14 +30,14 @@ from dfa_tl.study.results import StudyResults
 __all__ = [
     "TABLES",
     "Table",
-    "ablations",
     "all_tables",
     "break_even",
+    "control_levels",
     "cross_task",
-    "effect_by_way",
+    "effect_by_choice",
     "leaderboard",
     "overall",
-    "scaling",
+    "recovery",
     "sensitivity",
     "source_effect",
     "structure",
@@ -49,11 +49,11 @@ __all__ = [
 
 TABLES: dict[str, Callable[..., Table]] = {
     "leaderboard": leaderboard,
-    "ablations": ablations,
+    "control_levels": control_levels,
     "overall": overall,
     "source_effect": source_effect,
-    "effect_by_way": effect_by_way,
-    "scaling": scaling,
+    "effect_by_choice": effect_by_choice,
+    "recovery": recovery,
     "cross_task": cross_task,
     "sensitivity": sensitivity,
     "structure": structure,

@@ -40,7 +40,7 @@ from dfa_tl.evaluation.intervals import (
     mean_cpr_difference_interval,
     seed_spread,
 )
-from dfa_tl.evaluation.tests import cpr_difference_p_value, holm
+from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
 from dfa_tl.study.keys import View
 from dfa_tl.study.results import StudyResults
 
@@ -162,7 +162,7 @@ def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | No
 
 
 @checked_arguments
-def effect_by_way(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Table:
+def effect_by_choice(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Table:
     """CPR of `regime` minus the control without a source, in every way of measuring.
 
     Means over tasks; the headline's comes first.

@@ -20,7 +20,7 @@ from dfa_tl.controls.registry import RANDOM
 from dfa_tl.evaluation.intervals import seed_spread
 from dfa_tl.study.results import StudyResults
 
-SETTINGS = {GOLD: "Gold", **{regime.value: regime.label for regime in COMPARED}}
+ROW_LABELS = {GOLD: "Gold", **{regime.value: regime.label for regime in COMPARED}}
 """The label of a row of a table, by regime."""
 
 
@@ -57,7 +57,7 @@ def leaderboard(results: Results) -> Table:
         )
         parts.append(random)
         for method in config.methods:
-            for setting, label in SETTINGS.items():
+            for setting, label in ROW_LABELS.items():
                 chosen = of_pair[(of_pair["method"] == method) & (of_pair["regime"] == setting)]
                 names = [_variant_name(label, variant, main) for variant in chosen["variant"]]
                 parts.append(chosen.assign(setting=names))
@@ -66,7 +66,7 @@ def leaderboard(results: Results) -> Table:
 
 
 @checked_arguments
-def ablations(results: Results) -> Table:
+def control_levels(results: Results) -> Table:
     """Every control next to zero-shot, and to each task's best regime (chosen on test pairs)."""
     config = results.config
     rows: Any = results.headline()
@@ -95,7 +95,7 @@ def ablations(results: Results) -> Table:
 
 
 @checked_arguments
-def scaling(results: Results) -> Table:
+def recovery(results: Results) -> Table:
     """Mean recovery of gold by pair, method and regime, over tasks where it is defined.
 
     `low` and `high` are t limits over tasks. Gold and aligned are means over the tasks that the

@@ -36,7 +36,8 @@ class Method:
         score_at_corrupt: The same with the gradient at the corrupt run, for `at="corrupt"`; None
             for a method without that choice.
         has_steps: Whether its scores depend on `ig_steps`.
-        ablations: The ablations that it takes.
+        ablations: The ablations that it takes; none for a method that ablates nothing, whose scores
+            are the same under each.
         passes: Passes of one pair, from the model's nodes and `ig_steps`, with counterfactual
             ablation; None where they are unknown: tables then leave its cost empty.
         pass_share: The part of a whole pass that one of these takes on average; a half where runs
@@ -55,7 +56,7 @@ class Method:
     def check_ablation(self, ablation: str) -> None:
         """Raise `ConfigError` for an unknown ablation, or one that the method does not take."""
         check_ablation(ablation)
-        if ablation not in self.ablations:
+        if self.ablations and ablation not in self.ablations:
             known = " or ".join(f"ablation={name!r}" for name in self.ablations)
             raise ConfigError(
                 f"{self.name} ({self.description}) takes only {known}, not {ablation!r}"
@@ -67,7 +68,7 @@ class Method:
             return Passes()
         forward, backward = self.passes(nodes, ig_steps)
         # Zero ablation needs no corrupt run; the means are taken over one run of all pairs.
-        return Passes(forward - (ablation == "zero"), backward)
+        return Passes(forward - (bool(self.ablations) and ablation == "zero"), backward)
 
 
 def _site_runs(nodes: NodeSet, ig_steps: int) -> int:

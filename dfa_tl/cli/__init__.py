@@ -15,6 +15,7 @@ for function in (
     single.evaluate,
     single.models,
     single.tasks,
+    single.methods,
     study.study,
     study.tables,
     report.report,

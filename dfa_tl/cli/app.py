@@ -47,7 +47,7 @@ Task = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(help="Attribution method: nap, nap-ig-inputs, nap-ig-activations or exact."),
+    typer.Option(help="Attribution method, such as nap-ig-inputs; `dfa-tl methods` lists all."),
 ]
 Pairs = Annotated[
     int | None,

@@ -1,4 +1,4 @@
-"""One step at a time: `models`, `tasks`, `attribute`, `align`, `evaluate`."""
+"""One step at a time: `models`, `tasks`, `methods`, `attribute`, `align`, `evaluate`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ def tasks() -> None:
         typer.echo(f"  corrupt  {pair.corrupt}{pair.wrong_answer}")
     for name, task in SOURCES.items():
         typer.echo(f"{name}\n  from     {task.source} on the Hugging Face hub")
+
+
+def methods() -> None:
+    """List the attribution methods.
+
+    Examples:
+      dfa-tl methods
+    """
+    from dfa_tl.attribution.registry import METHODS
+
+    for method in METHODS.values():
+        typer.echo(f"{method.name}\n  {method.description}")
 
 
 def attribute(

@@ -20,6 +20,7 @@ from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.controls.regimes import GOLD
 from dfa_tl.errors import ConfigError, DFAError
 from dfa_tl.scores import NodeScores
+from dfa_tl.settings import check_choice
 from dfa_tl.study.keys import CircuitKey
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import escaped_json
@@ -77,18 +78,24 @@ class Subject:
         raise ConfigError(f"no {name} circuit of {self.task} was measured")
 
 
+SECTIONS = ("faithfulness", "controls", "cross-task", "cost", "circuit", "robustness")
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure of a report.
 
     Attributes:
         name: Its anchor is `figure-NAME`.
-        section: The section that shows it.
+        section: The section that shows it, one of `SECTIONS`.
         heading: Used where the figure has no title of its own, or one that its slider changes.
         caption: How to read it.
         draw: Draws it.
         per: What there is one of it for; those per pair and method are repeated, folded, for the
             further pairs and methods of the study.
+
+    Raises:
+        ConfigError: there is no such section.
     """
 
     name: str
@@ -97,6 +104,9 @@ class Figure:
     caption: str
     draw: Callable[[Subject], go.Figure]
     per: Literal["study", "pair and method", "circuit"]
+
+    def __post_init__(self) -> None:
+        check_choice("section", self.section, SECTIONS)
 
 
 FIGURES = (

@@ -1,7 +1,8 @@
 """What a study found, in words: the claim, its interval, its controls and its limits.
 
-Every sentence is made from the study's tables. What is said of a difference follows its interval
-over tasks wherever there is one, because only that one applies to tasks that were not tried.
+Every sentence is made from the study's tables. A statement about a difference is
+based on its interval over tasks where there is one, because only that interval says something about
+tasks that were not tried.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dfa_tl.analysis.select import counted, main_rows
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE, RANDOM
 from dfa_tl.report.contrasts import Contrast, contrasts, rows_of
-from dfa_tl.report.limits import Statement, limits
+from dfa_tl.report.limitations import Statement, limits
 from dfa_tl.report.wording import capitalized, listed
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.results import StudyResults
@@ -57,7 +58,7 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
     pair, method = config.pairs[0], config.methods[0]
     regime = regime_of(config)
     found = contrasts(tables, config, pair.name, method)
-    ways = rows_of(tables.get("effect_by_way"), config, pair.name, method)
+    ways = rows_of(tables.get("effect_by_choice"), config, pair.name, method)
     rows: Any = pd.DataFrame(columns=["regime", "test_task"])
     unbounded: set[str] = set()
     if results.evaluations:

@@ -36,7 +36,7 @@ from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
 
 TEMPLATES = Path(__file__).parent / "templates"
-TABLES_OF_A_REGIME = ("overall", "effect_by_way", "break_even")
+TABLES_OF_A_REGIME = ("overall", "effect_by_choice", "break_even")
 LISTED_JOBS = 20  # missing jobs that are named
 MOST_BYTES = 8_000_000  # figures of further pairs and methods stop before it
 

@@ -31,12 +31,12 @@ AVERAGE_NOTE = (
 )
 NOTES: Mapping[str, str] = {
     "leaderboard": f"Mean over seeds; {AVERAGE_NOTE}",
-    "ablations": f"Mean over seeds and draws; {AVERAGE_NOTE} Target-only has seen the test task; "
-    "the other trained controls have not.",
+    "control_levels": f"Mean over seeds and draws; {AVERAGE_NOTE} Target-only has seen the test "
+    "task; the other trained controls have not.",
     "overall": "The interval over pairs keeps the tasks and resamples their test pairs. The "
     "interval over tasks is Student's t over the tasks' differences, and applies to further tasks. "
     "Better: how many tasks have a difference above zero.",
-    "scaling": "Recovery is CPR divided by gold CPR; above the floor, the CPR of random W is "
+    "recovery": "Recovery is CPR divided by gold CPR; above the floor, the CPR of random W is "
     "subtracted from both first. Where gold is close to random W the second is unstable, and where "
     "it has no meaning it is left out.",
     "break_even": "CPR of gold circuits attributed on so many target pairs, and the smallest "
@@ -161,7 +161,7 @@ def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section
         "Faithfulness",
         f"Figures are of {pair} under {method}.",
         "leaderboard",
-        "scaling",
+        "recovery",
     )
     yield section(
         "controls",
@@ -171,7 +171,7 @@ def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section
         "overall",
         f"effect:{NO_SOURCE.name}",
         f"effect:{FREE_MASK.name}",
-        "ablations",
+        "control_levels",
     )
     yield section(Regime.CROSS_TASK.value, "From task to task", "", "cross_task")
     yield section(
@@ -189,9 +189,9 @@ def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section
     )
     yield section(
         "robustness",
-        "Robustness to the way of measuring, and structure",
+        "Robustness to evaluation choices, and similarity to gold",
         "",
-        "effect_by_way",
+        "effect_by_choice",
         "sensitivity",
         "structure",
     )

@@ -95,10 +95,10 @@ class StudyConfig:
         relations: Related tasks, for near-distribution.
         ig_steps: Steps of integrated gradients.
         ablation: What a left-out node becomes, in attribution and evaluation.
-        penalty: Of the ridge regression.
+        penalty: Ridge penalty of the regression control.
         batch_size: Pairs per run in attribution and evaluation.
         level: Confidence level of the intervals.
-        resamples: Of the bootstrap.
+        resamples: Number of bootstrap resamples.
         dtype: Precision of the models' weights: `float32`, `bfloat16` or `float16`.
         prepend_bos: Whether prompts of all models begin with a BOS, as `load_model` takes it; None
             for the default of each model and task.

@@ -38,7 +38,7 @@ def limits(
         results: The study.
         found: Regime minus gold and controls, for the first pair, method and settings.
         tables: The tables of `dfa_tl.report.findings.headline`.
-        ways: Rows of `effect_by_way` of the first pair and method, the headline's first.
+        ways: Rows of `effect_by_choice` of the first pair and method, the headline's first.
     """
     config = results.config
     scope = (
