@@ -49,7 +49,8 @@ def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> C
     config = AlignmentConfig(epochs=2, batch_size=batch_size)
 
     def train() -> None:
-        with warnings.catch_warnings(action="ignore", category=AlignmentWarning):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AlignmentWarning)
             align({"any": scores}, model, {"any": data}, config, progress=False)
 
     return train

@@ -36,7 +36,10 @@ def run(*arguments: object):
 def test_help_has_examples():
     assert "study" in run("--help").output
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert names == "transfer attribute align evaluate models tasks methods study tables report".split()
+    assert (
+        names
+        == "transfer attribute align evaluate models tasks methods study tables report".split()
+    )
     for name in names:
         result = run(name, "--help")
         assert result.exit_code == 0

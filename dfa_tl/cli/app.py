@@ -1,4 +1,4 @@
-"""The application, and what its commands share: options, settings, errors in one line.
+"""The application, and what its commands share: settings, and errors in one line.
 
 PyTorch and Transformers take seconds to import, and `--help` needs neither. Commands therefore call
 the package as `dfa_tl.NAME`, which imports on first use, and import the rest inside.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import dfa_tl
+from dfa_tl.cli.options import DEFAULT_PAIRS
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
 from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from dfa_tl.tasks.pairs import PairDataset
 
 EXIT_ERROR, EXIT_FAILED_JOBS, EXIT_INTERRUPTED = 1, 3, 130
-DEFAULT_PAIRS = 96
 
 app = typer.Typer(
     help="Carry a circuit found in a small language model over to a larger one.",
@@ -38,49 +38,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-ModelName = Annotated[
-    str, typer.Option(help="A bundled model (see `dfa-tl models`), a folder, or a hub name.")
-]
-Task = Annotated[
-    str, typer.Option(help="A name from `dfa-tl tasks`, or a folder of pairs, such as ./my_task.")
-]
-Method = Annotated[
-    str,
-    typer.Option(help="Attribution method, such as nap-ig-inputs; `dfa-tl methods` lists all."),
-]
-Pairs = Annotated[
-    int | None,
-    typer.Option(
-        "--pairs",
-        min=1,
-        help=f"Pairs per task.  [default: {DEFAULT_PAIRS}, or all where there are fewer]",
-        show_default=False,
-    ),
-]
-Seed = Annotated[
-    int, typer.Option(min=0, help="Seed of the pairs, of W's start and of the order of batches.")
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per run of a model.")]
-Device = Annotated[
-    str | None, typer.Option(help="Such as cpu or cuda:1.  [default: a GPU where there is one]")
-]
-Dtype = Annotated[str, typer.Option(help="Precision of the weights: float32, bfloat16 or float16.")]
-PrependBos = Annotated[
-    bool | None,
-    typer.Option(
-        "--prepend-bos/--no-prepend-bos",
-        help="Whether prompts begin with a BOS. Default: as the model, and the benchmark, do.",
-    ),
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", help="No progress bars, and no messages of other packages.")
-]
-Config = Annotated[Path | None, typer.Option(help="YAML file with settings of the training of W.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="A setting as name=value, such as epochs=10; may be repeated."),
-]
 
 
 def register(function: Callable[..., None]) -> None:

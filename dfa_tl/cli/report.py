@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import dfa_tl
-from dfa_tl.cli.app import Device, Quiet, load
+import dfa_tl.cli.options as options
+from dfa_tl.cli.app import load
 from dfa_tl.errors import DFAError
 from dfa_tl.io.output import output_file
 
@@ -34,8 +35,8 @@ def report(
             show_default=False,
         ),
     ] = None,
-    device: Device = None,
-    quiet: Quiet = False,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write a study as one HTML file that needs no network.
 

@@ -8,31 +8,15 @@ from typing import Annotated
 import typer
 
 import dfa_tl
-from dfa_tl.cli.app import (
-    BatchSize,
-    Config,
-    Device,
-    Dtype,
-    Method,
-    ModelName,
-    Pairs,
-    PrependBos,
-    Quiet,
-    Seed,
-    Settings,
-    Task,
-    alignment_config,
-    load,
-    load_pairs,
-    print_curve,
-)
+import dfa_tl.cli.options as options
+from dfa_tl.cli.app import alignment_config, load, load_pairs, print_curve
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_file
 from dfa_tl.settings import check_choice
 
 
-def models(quiet: Quiet = False) -> None:
+def models(quiet: options.Quiet = False) -> None:
     """List the bundled models. Folders and hub names work wherever their names do.
 
     Examples:
@@ -75,12 +59,12 @@ def methods() -> None:
 
 
 def attribute(
-    model: ModelName,
-    task: Task,
+    model: options.ModelName,
+    task: options.Task,
     out: Annotated[Path, typer.Option(help="File for the scores (.safetensors), or a folder.")],
-    method: Method = "nap-ig-inputs",
-    pairs: Pairs = None,
-    seed: Seed = 0,
+    method: options.Method = "nap-ig-inputs",
+    pairs: options.Pairs = None,
+    seed: options.Seed = 0,
     ig_steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 5,
     ablation: Annotated[
         str,
@@ -89,11 +73,11 @@ def attribute(
             "mean-positional."
         ),
     ] = "counterfactual",
-    batch_size: BatchSize = 16,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    prepend_bos: PrependBos = None,
-    quiet: Quiet = False,
+    batch_size: options.BatchSize = 16,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    prepend_bos: options.PrependBos = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Score every node of a model on a task.
 
@@ -116,19 +100,19 @@ def attribute(
 
 
 def align(
-    target: ModelName,
+    target: options.ModelName,
     scores: Annotated[
         list[Path], typer.Option(help="File of source scores; repeat it for each training task.")
     ],
     out: Annotated[Path, typer.Option(help="File for the alignment (.safetensors), or a folder.")],
-    config: Config = None,
-    settings: Settings = None,
-    pairs: Pairs = None,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    prepend_bos: PrependBos = None,
-    quiet: Quiet = False,
+    config: options.Config = None,
+    settings: options.Settings = None,
+    pairs: options.Pairs = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    prepend_bos: options.PrependBos = None,
+    quiet: options.Quiet = False,
 ) -> None:
     r"""Train W on the tasks of the given scores.
 
@@ -156,8 +140,8 @@ def align(
 
 
 def evaluate(
-    model: ModelName,
-    task: Task,
+    model: options.ModelName,
+    task: options.Task,
     scores: Annotated[
         list[Path], typer.Option(help="File of scores of this model's nodes; may be repeated.")
     ],
@@ -174,16 +158,16 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="Pairs to measure on: test, validation or train.")
     ] = "test",
-    pairs: Pairs = None,
-    seed: Seed = 0,
+    pairs: options.Pairs = None,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="File for the curves (.csv), or a folder.")
     ] = None,
-    batch_size: BatchSize = 16,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    prepend_bos: PrependBos = None,
-    quiet: Quiet = False,
+    batch_size: options.BatchSize = 16,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    prepend_bos: options.PrependBos = None,
+    quiet: options.Quiet = False,
 ) -> None:
     r"""Measure what circuits recover: CPR and CMD.
 

@@ -9,12 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import dfa_tl
-from dfa_tl.cli.app import (
-    EXIT_FAILED_JOBS,
-    Quiet,
-    Settings,
-    read_settings,
-)
+import dfa_tl.cli.options as options
+from dfa_tl.cli.app import EXIT_FAILED_JOBS, read_settings
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
 from dfa_tl.io.output import output_folder
@@ -23,14 +19,14 @@ from dfa_tl.io.output import output_folder
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file with the settings of the study.")],
     out: Annotated[Path, typer.Option(help="Folder of the study; run again to resume.")],
-    settings: Settings = None,
+    settings: options.Settings = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that share the work; 0 does it in this one.")
     ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")
     ] = False,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a study, or the jobs that are missing from it, and write its tables.
 

@@ -8,24 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import dfa_tl
-from dfa_tl.cli.app import (
-    BatchSize,
-    Config,
-    Device,
-    Dtype,
-    Method,
-    ModelName,
-    Pairs,
-    PrependBos,
-    Quiet,
-    Seed,
-    Settings,
-    Task,
-    alignment_config,
-    load,
-    load_pairs,
-    print_curve,
-)
+import dfa_tl.cli.options as options
+from dfa_tl.cli.app import alignment_config, load, load_pairs, print_curve
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_folder
@@ -33,9 +17,9 @@ from dfa_tl.io.strict_json import json_bytes
 
 
 def transfer(
-    source: ModelName,
-    target: ModelName,
-    task: Task,
+    source: options.ModelName,
+    target: options.ModelName,
+    task: options.Task,
     out: Annotated[Path, typer.Option(help="Folder for scores, alignments and the table.")],
     train: Annotated[
         list[str] | None,
@@ -45,10 +29,10 @@ def transfer(
             show_default=False,
         ),
     ] = None,
-    method: Method = "nap-ig-inputs",
-    config: Config = None,
-    settings: Settings = None,
-    pairs: Pairs = None,
+    method: options.Method = "nap-ig-inputs",
+    config: options.Config = None,
+    settings: options.Settings = None,
+    pairs: options.Pairs = None,
     attribution_pairs: Annotated[
         int | None,
         typer.Option(
@@ -65,12 +49,12 @@ def transfer(
             show_default=False,
         ),
     ] = None,
-    seed: Seed = 0,
-    batch_size: BatchSize = 16,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    prepend_bos: PrependBos = None,
-    quiet: Quiet = False,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 16,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    prepend_bos: options.PrependBos = None,
+    quiet: options.Quiet = False,
 ) -> None:
     r"""Carry a task's circuit over to a larger model, and measure how faithful it is there.
 
@@ -104,17 +88,17 @@ def transfer(
         raise ConfigError(
             f"both models must be able to do {task!r} and a task that W is trained on"
         )
-    options: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
+    shared: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}
     attributed = data
     if attribution_pairs is not None:
         attributed = {name: load_pairs(name, attribution_pairs, seed=seed) for name in data}
     source_scores = {
-        name: dfa_tl.attribute(small, of_task, method, **options)
+        name: dfa_tl.attribute(small, of_task, method, **shared)
         for name, of_task in attributed.items()
     }
     assert NO_SOURCE.stand_in is not None
     constant = NO_SOURCE.stand_in(small.nodes, tuple(data), seed)
-    vectors = {GOLD: dfa_tl.attribute(large, attributed[task], method, **options)}
+    vectors = {GOLD: dfa_tl.attribute(large, attributed[task], method, **shared)}
     for name, regime, scores in (
         (str(Regime.IN_DISTRIBUTION), Regime.IN_DISTRIBUTION, source_scores),
         (str(Regime.ZERO_SHOT), Regime.ZERO_SHOT, source_scores),
@@ -133,7 +117,7 @@ def transfer(
     source_scores[task].save(folder / "source.safetensors")
     for name, vector in vectors.items():
         vector.save(folder / f"scores_{name}.safetensors")
-    curves = dfa_tl.evaluate_many(large, test, vectors, **options)
+    curves = dfa_tl.evaluate_many(large, test, vectors, **shared)
     table = {}
     for name, by_metric in curves.items():
         curve = by_metric["logit_diff"]

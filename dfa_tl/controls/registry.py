@@ -7,7 +7,9 @@ every control in `CONTROLS`, and the tests check it.
 
 from __future__ import annotations
 
-from dfa_tl.alignment.alignment import AlignmentChain
+from collections.abc import Callable
+
+from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.control import Control, Inputs, Need, StandIn
@@ -55,6 +57,10 @@ def _through_permuted_W(inputs: Inputs) -> NodeScores:
 def _random_W(inputs: Inputs) -> NodeScores:
     settings = AlignmentConfig.paper(seed=inputs.seed)
     return random_W(inputs.scores.nodes, inputs.nodes, settings).transfer(inputs.scores)
+
+
+def _through_layers(inputs: Inputs, W: Callable[[NodeSet, NodeSet], Alignment]) -> NodeScores:
+    return W(inputs.scores.nodes, inputs.nodes).transfer(inputs.scores)
 
 
 def _untrained_W(inputs: Inputs) -> NodeScores:
@@ -112,9 +118,7 @@ CONTROLS: Registry[Control] = Registry(
         Control(
             name="depth_mean",
             description="each node gets the mean score of the source's nodes at its relative depth",
-            build=lambda given: depth_mean_W(given.scores.nodes, given.nodes).transfer(
-                given.scores
-            ),
+            build=lambda given: _through_layers(given, depth_mean_W),
             needs=(Need.SCORES,),
             is_main=True,
             style=Style(BLUE, "longdash", "hexagon"),
@@ -122,9 +126,7 @@ CONTROLS: Registry[Control] = Registry(
         Control(
             name="depth_mean_paper",
             description="carried over by the paper's depth-mean heuristic",
-            build=lambda given: depth_mean_paper_W(given.scores.nodes, given.nodes).transfer(
-                given.scores
-            ),
+            build=lambda given: _through_layers(given, depth_mean_paper_W),
             needs=(Need.SCORES,),
             is_main=True,
             style=Style(BLUE, "longdashdot", "hexagon2"),
