@@ -321,7 +321,7 @@ CASES = {
     "weights of too few layers": Bad(
         more_layers,
         ModelError,
-        r"do not fit its config\.json: 9 parameters .* \(model\.layers\.3\.\S+\)",
+        r"do not fit its settings: 9 parameters .* \(model\.layers\.3\.\S+\)",
     ),
     "weights with one lost": Bad(
         weights(lost_weight), ModelError, r"1 parameters .*\(model\.layers\.2\.self_attn\.o_proj"

@@ -19,7 +19,7 @@ import typer
 
 import dfa_tl
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
-from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
+from dfa_tl.settings import AUTO, DTYPES, check_names, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from dfa_tl.alignment.config import AlignmentConfig
@@ -40,7 +40,10 @@ app = typer.Typer(
 )
 
 ModelName = Annotated[
-    str, typer.Option(help="A bundled model (see `dfa-tl models`), a folder, or a hub name.")
+    str,
+    typer.Option(
+        help="A bundled model (see `dfa-tl models`), a folder, a GGUF file, or a hub name."
+    ),
 ]
 Task = Annotated[
     str, typer.Option(help="A name from `dfa-tl tasks`, or a folder of pairs, such as ./my_task.")
@@ -65,7 +68,9 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per run of a model.")
 Device = Annotated[
     str | None, typer.Option(help="Such as cpu or cuda:1.  [default: a GPU where there is one]")
 ]
-Dtype = Annotated[str, typer.Option(help="Precision of the weights: float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str, typer.Option(help=f"Precision of the weights: {', '.join(DTYPES)} or {AUTO}.")
+]
 PrependBos = Annotated[
     bool | None,
     typer.Option(
@@ -126,7 +131,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any) 
 
 def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = None) -> NodeModel:
     """The model that the options name."""
-    check_choice("dtype", dtype, ("float32", "bfloat16", "float16"))
     return dfa_tl.load_model(name, device=device, dtype=dtype, prepend_bos=prepend_bos)
 
 
