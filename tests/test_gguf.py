@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from dfa_tl import NodeModel, PairDataset, PromptPair, attribute, check, load_model
+from dfa_tl import (
+    AlignmentConfig,
+    NodeModel,
+    PairDataset,
+    PairSpec,
+    PromptPair,
+    StudyConfig,
+    attribute,
+    check,
+    load_model,
+    run_study,
+)
 from dfa_tl.errors import ConfigError, DFAError, FileFormatError, ModelError
 from dfa_tl.study.inputs import ModelSpec, model_hashes
 from oracle import Oracle
@@ -227,3 +238,35 @@ def test_options_without_meaning(tmp_path):
     with pytest.raises(ConfigError, match="is not a hub model, so it has no revisions"):
         load_model(path, revision="main")
     assert load_model(path, device_map={"": "cpu"}).vocabulary_size == VOCAB
+
+
+@pytest.mark.slow
+def test_a_study_between_two_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [str(write_gguf(Path(f"{i}.gguf"), tiny_model("llama-gqa", seed=i))) for i in (0, 1)]
+    for task in ("first", "second"):
+        Path(task).mkdir()
+        for i, split in enumerate(("train", "test")):
+            rows = [
+                f"{a} {b} c,{a} d c, {a}, e" for a, b in zip("abfgh", "klmno"[i:], strict=False)
+            ]
+            text = "\n".join(["clean,corrupt,answer,wrong_answer", *rows])
+            Path(task, f"{split}.csv").write_text(text)
+    config = StudyConfig(
+        pairs=(PairSpec(*names),),
+        tasks=("./first", "./second"),
+        methods=("nap",),
+        regimes=("zero-shot",),
+        controls=("uniform_s",),
+        train_pairs=4,
+        test_pairs=4,
+        few_pairs_methods=(),
+        grids=("mib",),
+        variants={"default": AlignmentConfig(epochs=1)},
+        resamples=100,
+    )
+    results = run_study(config, "study", progress=False)
+    assert not results.failures
+    assert not results.missing()
+    scores = results.source_scores(config.pairs[0].name, "./first", "nap")
+    assert (scores.provenance["model"], scores.provenance["dtype"]) == ("0", "float32")
