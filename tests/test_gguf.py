@@ -267,6 +267,6 @@ def test_a_study_between_two_files(tmp_path, monkeypatch):
     )
     results = run_study(config, "study", progress=False)
     assert not results.failures
-    assert not results.missing()
+    assert not results.missing
     scores = results.source_scores(config.pairs[0].name, "./first", "nap")
     assert (scores.provenance["model"], scores.provenance["dtype"]) == ("0", "float32")

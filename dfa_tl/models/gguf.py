@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
+    LlamaConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -114,7 +115,7 @@ class GGUFFile:
                 "from the hub or from a folder"
             ) from error
         # TransformerLens goes by the class, which the file does not name.
-        model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
         if not config.architectures and model_class is not None:
             config.architectures = [model_class.__name__]
         frequencies = self._tensors().get(ROPE_FREQUENCIES)
@@ -130,7 +131,7 @@ class GGUFFile:
         """The settings with which Transformers divides RoPE's frequencies by `divisors`."""
         if bool((divisors == 1).all()):
             return config
-        if config.model_type == "llama":
+        if isinstance(config, LlamaConfig):
             scaled = copy.deepcopy(config)
             scaled.rope_parameters = {
                 **config.rope_parameters,
@@ -180,7 +181,7 @@ class GGUFFile:
         from transformers import GgufConfig
 
         try:
-            model = StrictWeightLoader(model_class, FIX_HINT).from_pretrained(
+            model: Any = StrictWeightLoader(model_class, FIX_HINT).from_pretrained(
                 str(self.path.parent),
                 gguf_file=str(self.path),
                 config=config,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from transformer_lens.utilities import get_device
+from transformer_lens.utilities.devices import get_device
 
 from dfa_tl.errors import ConfigError
 from dfa_tl.settings import AUTO
