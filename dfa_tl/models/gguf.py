@@ -134,7 +134,7 @@ class GGUFFile:
         if isinstance(config, LlamaConfig):
             scaled = copy.deepcopy(config)
             scaled.rope_parameters = {
-                **config.rope_parameters,
+                **(config.rope_parameters or {}),
                 **LLAMA3_ROPE,
                 "factor": float(divisors.max()),
             }
