@@ -21,6 +21,10 @@ from dfa_tl.display import shown
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.io.atomic import user_path
 
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""Precisions of a model's weights, by PyTorch's names."""
+AUTO = "auto"
+"""The precision that the hardware is fastest in: see `dfa_tl.models.placement`."""
 MOST_SEED = 2**63 - 1
 """Largest seed that torch's generators take."""
 

@@ -265,7 +265,8 @@ CASES = {
         lambda _: "llama3-2b",
         HubError,
         r"no model 'llama3-2b' \(did you mean llama3-1b, llama3-3b, llama3-8b, llama3\?\): expec"
-        r"ted a folder, a hub name .*, gemma2-2b,.* as a hub name: llama3-2b is not complete",
+        r"ted a folder, a GGUF file, a hub name .*, gemma2-2b,.* as a hub name: llama3-2b is not "
+        r"complete",
     ),
     "unknown bundled name": Bad(
         lambda _: "toy-medium",
@@ -321,7 +322,7 @@ CASES = {
     "weights of too few layers": Bad(
         more_layers,
         ModelError,
-        r"do not fit its config\.json: 9 parameters .* \(model\.layers\.3\.\S+\)",
+        r"do not fit its settings: 9 parameters .* \(model\.layers\.3\.\S+\)",
     ),
     "weights with one lost": Bad(
         weights(lost_weight), ModelError, r"1 parameters .*\(model\.layers\.2\.self_attn\.o_proj"

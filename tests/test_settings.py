@@ -61,7 +61,7 @@ OF_A_STUDY = [
     ("level", "x", "level='x': must be a number above 0 and below 1"),
     ("level", "1", "level=1: must be a number above 0 and below 1"),
     ("penalty", "x", "penalty='x': must be a number above 0"),
-    ("dtype", "float64", "dtype='float64': choose one of float32, bfloat16, float16"),
+    ("dtype", "half", "dtype='half': choose one of float32, bfloat16, float16, float64, auto"),
     ("device", "3", "device=3: must be a name such as 'cuda:1', or None"),
     ("ablation", "3", "ablation=3: choose one of counterfactual"),
     ("variants", "3", "variants: expected settings of align by name, got 3"),

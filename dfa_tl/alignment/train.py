@@ -130,6 +130,7 @@ def align(
             "source": first.provenance.get("model", "source"),
             "target": target.name,
             "prepend_bos": target.prepend_bos,
+            "dtype": target.dtype_name,
             "architecture": target.architecture,
             "tasks": list(vectors),
             "pairs": {task: len(pairs) for task, pairs in data.items()},

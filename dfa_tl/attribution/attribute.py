@@ -115,6 +115,7 @@ def attribute(
         provenance={
             "model": model.name,
             "prepend_bos": model.prepend_bos,
+            "dtype": model.dtype_name,
             "architecture": model.architecture,
             "task": data.name,
             "method": method,

@@ -20,7 +20,7 @@ import typer
 import dfa_tl
 from dfa_tl.cli.options import DEFAULT_PAIRS
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
-from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
+from dfa_tl.settings import check_names, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from dfa_tl.alignment.config import AlignmentConfig
@@ -83,7 +83,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any) 
 
 def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = None) -> NodeModel:
     """The model that the options name."""
-    check_choice("dtype", dtype, ("float32", "bfloat16", "float16"))
     return dfa_tl.load_model(name, device=device, dtype=dtype, prepend_bos=prepend_bos)
 
 

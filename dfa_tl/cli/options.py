@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from dfa_tl.settings import AUTO, DTYPES
+
 DEFAULT_PAIRS = 96
 
 ModelName = Annotated[
-    str, typer.Option(help="A bundled model (see `dfa-tl models`), a folder, or a hub name.")
+    str,
+    typer.Option(
+        help="A bundled model (see `dfa-tl models`), a folder, a GGUF file, or a hub name."
+    ),
 ]
 Task = Annotated[
     str, typer.Option(help="A name from `dfa-tl tasks`, or a folder of pairs, such as ./my_task.")
@@ -35,7 +40,9 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Pairs per run of a model.")
 Device = Annotated[
     str | None, typer.Option(help="Such as cpu or cuda:1.  [default: a GPU where there is one]")
 ]
-Dtype = Annotated[str, typer.Option(help="Precision of the weights: float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str, typer.Option(help=f"Precision of the weights: {', '.join(DTYPES)} or {AUTO}.")
+]
 PrependBos = Annotated[
     bool | None,
     typer.Option(

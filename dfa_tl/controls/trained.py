@@ -69,6 +69,7 @@ def target_only(
         provenance={
             "model": target.name,
             "prepend_bos": target.prepend_bos,
+            "dtype": target.dtype_name,
             "architecture": target.architecture,
             "task": ", ".join(data),
             "method": "target_only",

@@ -207,6 +207,7 @@ def evaluate_many(
                 provenance={
                     "model": model.name,
                     "prepend_bos": model.prepend_bos,
+                    "dtype": model.dtype_name,
                     "task": data.name,
                     "ablation": ablation,
                     "absolute": absolute,

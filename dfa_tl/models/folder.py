@@ -1,4 +1,4 @@
-"""The folder of a model: found by name or fetched from the hub, and checked for missing files."""
+"""The files of a model: found by name or fetched from the hub, and checked for missing ones."""
 
 from __future__ import annotations
 
@@ -33,26 +33,32 @@ TOKENIZERS = (
 )
 
 
-def local_folder(model: str | Path) -> Path | None:
-    """The folder of a bundled or local model; None for the name of a model on the hub.
+def local_model(model: str | Path) -> Path | None:
+    """The folder or GGUF file of a bundled or local model; None for a model on the hub.
 
     Raises:
-        ModelError: there is no folder at the path, no bundled model of the name, or the name is
-            that of a benchmark model that cannot be loaded.
+        ModelError: there is nothing at the path, no bundled model of the name, or the name is that
+            of a benchmark model that cannot be loaded.
     """
     name = str(model)
     if name in BUNDLED:
         return BUNDLED_FOLDER / name
     # A folder that has the name of a model, but holds none, does not hide the model.
     # Absolute: TransformerLens takes some relative paths, such as gpt2-small, for its own names.
-    folder = user_path(name).absolute()
+    path = user_path(name).absolute()
     is_path = isinstance(model, Path) or name.startswith((".", "/", "~"))
-    if (folder / "config.json").is_file() or (
-        folder.is_dir() and (is_path or name not in SHORT_NAMES)
-    ):
-        return folder
+    if (path / "config.json").is_file() or (path.is_dir() and (is_path or name not in SHORT_NAMES)):
+        return path
+    is_gguf = path.suffix.lower() == ".gguf"
+    if (is_gguf or is_path) and path.is_file():
+        return path
     if name in NOT_LOADED:
         raise ModelError(f"{name!r} cannot be loaded: {NOT_LOADED[name]}")
+    if is_gguf:
+        raise ModelError(
+            f"there is no file {path}; a GGUF file on the hub is fetched first, with "
+            "`hf download organisation/model file.gguf --local-dir .`"
+        )
     if is_path or name.startswith("toy-"):
         raise ModelError(unknown_model(name))
     return None
@@ -65,7 +71,7 @@ def unknown_model(name: str) -> str:
     near = ", ".join(alike or difflib.get_close_matches(name, known))
     return (
         f"no model {name!r}{f' (did you mean {near}?)' if near else ''}: expected a folder, "
-        f"a hub name (organisation/model), or one of {', '.join(known)}"
+        f"a GGUF file, a hub name (organisation/model), or one of {', '.join(known)}"
     )
 
 

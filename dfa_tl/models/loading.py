@@ -1,9 +1,10 @@
-"""`load_model`: a bundled model, a local folder, a hub name, or a live model."""
+"""`load_model`: a bundled model, a local folder or GGUF file, a hub name, or a live model."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,7 +14,7 @@ from transformer_lens.model_bridge.sources.transformers import (
     determine_architecture_from_hf_config,
     get_hf_model_class_for_architecture,
 )
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.display import first_line
@@ -24,9 +25,10 @@ from dfa_tl.models.folder import (
     check_bundled_files,
     check_folder,
     hub_folder,
-    local_folder,
+    local_model,
     unknown_model,
 )
+from dfa_tl.models.gguf import FIX_HINT, GGUFFile
 from dfa_tl.models.hugging_face import check_logits, plain_model
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.placement import DeviceMap, Placement
@@ -61,10 +63,12 @@ def load_model(
     Args:
         model: `toy-small` or `toy-large` (bundled, no network); a short name of
             `dfa_tl.io.model_names`, such as `llama3-1b`; a hub name, such as
-            `meta-llama/Llama-3.2-1B`; a folder with a Hugging Face model and its tokenizer; or a
-            live `HookedTransformer` / `TransformerBridge`, which is wrapped as it is.
+            `meta-llama/Llama-3.2-1B`; a folder with a Hugging Face model and its tokenizer; a GGUF
+            file (`model.gguf`), whose weights are dequantised; or a live `HookedTransformer` /
+            `TransformerBridge`, which is wrapped as it is.
         device: Where to load it (default: a GPU when there is one, else the CPU).
-        dtype: Precision of the weights, a floating-point type or its name (default float32).
+        dtype: Precision of the weights, a floating-point type or its name (default float32). `auto`
+            is bfloat16 on GPUs and CPUs that compute in it, and float32 elsewhere.
         device_map: Several devices instead of one, as Transformers takes it: `auto`, `balanced`,
             `sequential`, or a device for each of the model's modules.
         revision: Branch, tag or commit of a hub model.
@@ -82,8 +86,8 @@ def load_model(
         HubError: a hub model cannot be fetched: it is gated, does not exist, or is not in the cache
             while there is no network. The message says what to accept, set or download.
         ModelError: no such model, a folder without weights or tokenizer, weights that are missing
-            or not finite, an architecture without heads and MLPs; or options given for a live
-            model.
+            or not finite, an architecture without heads and MLPs, a GGUF file that Transformers
+            does not read completely; or options given for a live model.
         ConfigError: a dtype, device or device map that cannot be used here.
         FileFormatError: weights, settings or a tokenizer that are truncated or altered.
 
@@ -105,7 +109,8 @@ def load_model(
         return model if prepend_bos is None else with_prepend_bos(model, prepend_bos)
     if not isinstance(model, (str, Path)):
         raise ModelError(
-            f"expected a model's name, a folder, a HookedTransformer or a TransformerBridge, got "
+            f"expected a model's name, a folder, a GGUF file, a HookedTransformer or a "
+            f"TransformerBridge, got "
             f"{type(model).__name__}"
         )
     check_switch("prepend_bos", prepend_bos)
@@ -126,17 +131,19 @@ def _load(
     token: str | bool | None,
     offline: bool | None,
 ) -> NodeModel:
-    name, folder = str(model), local_folder(model)
-    if folder is not None and revision is not None:
+    name, found = str(model), local_model(model)
+    if found is not None and revision is not None:
         raise ConfigError(
             f"revision={revision!r}: {name} is not a hub model, so it has no revisions"
         )
-    if name in BUNDLED and folder is not None:
-        check_bundled_files(folder)
-        return _from_folder(folder, name, placement, "install dfa_tl again")
-    if folder is not None:
+    if name in BUNDLED and found is not None:
+        check_bundled_files(found)
+        return _from_folder(found, name, placement, "install dfa_tl again")
+    if found is not None and found.is_file():
+        return _from_gguf(GGUFFile(found), placement)
+    if found is not None:
         fix_hint = "write it with save_pretrained of the model and of its tokenizer"
-        return _from_folder(folder, folder.name, placement, fix_hint)
+        return _from_folder(found, found.name, placement, fix_hint)
     hub_name = SHORT_NAMES.get(name, name)
     try:
         folder = hub_folder(hub_name, revision=revision, token=token, offline=offline)
@@ -150,20 +157,11 @@ def _load(
 def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -> NodeModel:
     check_folder(folder, fix_hint)
     try:
-        architecture = determine_architecture_from_hf_config(AutoConfig.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(folder)
     # Settings are checked by what reads them, with errors of its own.
     except Exception as error:
-        raise ModelError(
-            f"the architecture or the settings of {name!r} are not supported by this version of "
-            f"TransformerLens and Transformers ({first_line(error)})"
-        ) from error
-    model_class = get_hf_model_class_for_architecture(architecture)
-    # Transformers loads some models of text and images as causal ones too; their name shows it.
-    if model_class is not AutoModelForCausalLM or architecture.endswith("ConditionalGeneration"):
-        raise ModelError(
-            f"{name!r} is not a text-only decoder but a {architecture}: expected a causal language "
-            "model; if its text decoder is published separately, load that"
-        )
+        raise _unsupported(name, error) from error
+    architecture, model_class = _architecture(name, config)
     loader = StrictWeightLoader(model_class, fix_hint)
     try:
         tokenizer = saved_tokenizer(folder)
@@ -172,24 +170,78 @@ def _from_folder(folder: Path, name: str, placement: Placement, fix_hint: str) -
         raise FileFormatError(
             f"the tokenizer in {folder} cannot be read ({first_line(error)}); {fix_hint}"
         ) from error
+    bridge = _bridge(
+        folder,
+        name,
+        placement,
+        fix_hint,
+        model_class=loader,
+        tokenizer=tokenizer,
+        **placement.options(),
+    )
+    return _checked(bridge, name, architecture, fix_hint)
+
+
+def _from_gguf(file: GGUFFile, placement: Placement) -> NodeModel:
+    name, config = file.path.stem, file.config()
+    architecture, model_class = _architecture(name, config)
+    bridge = _bridge(
+        file.path,
+        name,
+        placement,
+        FIX_HINT,
+        hf_model=file.model(config, model_class, placement),
+        tokenizer=file.tokenizer(),
+        dtype=placement.dtype,
+        # A model that is spread says itself where it is.
+        device=None if placement.device_map is not None else str(placement.devices[0]),
+    )
+    return _checked(bridge, name, architecture, FIX_HINT)
+
+
+def _architecture(name: str, config: PreTrainedConfig) -> tuple[str, Any]:
+    """The model's architecture, and the class that loads it."""
     try:
-        bridge = TransformerBridge.boot_transformers(
-            str(folder),
-            model_class=loader,
-            tokenizer=tokenizer,
-            **placement.options(),  # type: ignore[arg-type]
+        architecture = determine_architecture_from_hf_config(config)
+    except Exception as error:
+        raise _unsupported(name, error) from error
+    model_class = get_hf_model_class_for_architecture(architecture)
+    # Transformers loads some models of text and images as causal ones too; their name shows it.
+    if model_class is not AutoModelForCausalLM or architecture.endswith("ConditionalGeneration"):
+        raise ModelError(
+            f"{name!r} is not a text-only decoder but a {architecture}: expected a causal language "
+            "model; if its text decoder is published separately, load that"
         )
+    return architecture, model_class
+
+
+def _unsupported(name: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"the architecture or the settings of {name!r} are not supported by this version of "
+        f"TransformerLens and Transformers ({first_line(error)})"
+    )
+
+
+def _bridge(
+    path: Path, name: str, placement: Placement, fix_hint: str, **options: Any
+) -> TransformerBridge:
+    try:
+        return TransformerBridge.boot_transformers(str(path), **options)
     except DFAError:
         raise
     except SafetensorError as error:
         raise FileFormatError(
-            f"the weights in {folder} cannot be read ({first_line(error)}); they may be "
-            f"truncated: {fix_hint}"
+            f"the weights in {path} cannot be read ({first_line(error)}); they may be truncated: "
+            f"{fix_hint}"
         ) from error
     # Transformers, TransformerLens and Accelerate have no error of their own for a failed load.
     except Exception as error:
         where = "" if placement.device_map is None else f" with device_map={placement.device_map!r}"
         raise ModelError(f"{name!r} could not be loaded{where} ({first_line(error)})") from error
+
+
+def _checked(bridge: TransformerBridge, name: str, architecture: str, fix_hint: str) -> NodeModel:
+    """The loaded model as nodes, with finite weights and the logits of the plain model."""
     refuse_broken_weights(bridge, name, fix_hint)
     bridge.cfg.model_name = name
     model = NodeModel(bridge.eval(), name)

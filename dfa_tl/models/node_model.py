@@ -72,6 +72,11 @@ class NodeModel:
         return next(iter(self.tl.parameters())).dtype
 
     @property
+    def dtype_name(self) -> str:
+        """The dtype by name, such as `bfloat16`: for provenances."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def architecture(self) -> dict[str, int | bool]:
         """What the benchmark's files state about a model besides its nodes: `NodeScores.to_mib`."""
         parallel = getattr(self.tl.cfg, "parallel_attn_mlp", False)

@@ -1,4 +1,10 @@
-"""The device and the precision of a model's weights."""
+"""The device and the precision of a model's weights.
+
+`dtype="auto"` is bfloat16 where every device computes in it, and float32 elsewhere:
+
+    GPU    compute capability 8.0 or more, or ROCm
+    CPU    AMX (`amx_bf16`) or `avx512_bf16`; others emulate bfloat16, and are slower with it
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from transformer_lens.utilities.devices import get_device
 
 from dfa_tl.errors import ConfigError
+from dfa_tl.settings import AUTO
+from dfa_tl.settings import DTYPES as NAMES
 
-DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
+DTYPES = {name: getattr(torch, name) for name in NAMES}
+CPU_BFLOAT16 = ("amx_bf16", "avx512_bf16")
 SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 
 DeviceMap = str | Mapping[str, int | str | torch.device]
@@ -20,7 +30,8 @@ class Placement:
     """Device and precision of the weights of a model to load.
 
     Attributes:
-        dtype: A floating-point type, or its name (default float32).
+        dtype: A floating-point type, its name, or `auto`, which is replaced by the type that it
+            stands for on these devices (default float32).
         device: One device for all weights (default: a GPU when there is one, else the CPU).
         device_map: Several devices: `auto`, `balanced`, `balanced_low_0` or `sequential`, or a
             device for each of the model's modules.
@@ -36,7 +47,6 @@ class Placement:
     def __post_init__(self) -> None:
         if self.device is not None and self.device_map is not None:
             raise ConfigError("give either device or device_map: each says where the weights go")
-        object.__setattr__(self, "dtype", _dtype(self.dtype))
         if self.device is not None:
             object.__setattr__(self, "device", present_device(self.device))
         if isinstance(self.device_map, str) and self.device_map not in SPREAD:
@@ -46,6 +56,27 @@ class Placement:
             )
         if self.device_map is not None and not isinstance(self.device_map, str):
             object.__setattr__(self, "device_map", _checked_map(self.device_map))
+        object.__setattr__(self, "dtype", self._chosen_dtype())
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Where weights may go: the first is the only one, unless there is a device map."""
+        if isinstance(self.device_map, Mapping):
+            return tuple(map(torch.device, dict.fromkeys(self.device_map.values())))
+        if self.device_map is not None and torch.cuda.is_available():
+            return tuple(torch.device("cuda", i) for i in range(torch.cuda.device_count()))
+        return (torch.device(get_device() if self.device is None else self.device),)
+
+    def _chosen_dtype(self) -> torch.dtype:
+        if self.dtype is None:
+            return torch.float32
+        if self.dtype == AUTO:
+            fast = all(map(computes_in_bfloat16, self.devices))
+            return torch.bfloat16 if fast else torch.float32
+        found = DTYPES.get(self.dtype) if isinstance(self.dtype, str) else self.dtype
+        if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+            raise ConfigError(f"dtype={self.dtype!r}: choose one of {', '.join((*DTYPES, AUTO))}")
+        return found
 
     def options(self) -> dict[str, object]:
         """As keyword arguments of `TransformerBridge.boot_transformers`."""
@@ -54,13 +85,24 @@ class Placement:
         return {"dtype": self.dtype, "device": None if self.device is None else str(self.device)}
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
-    if dtype is None:
-        return torch.float32
-    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
-        raise ConfigError(f"dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
-    return found  # type: ignore[return-value]
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    # An older PyTorch does not say what the CPU can do.
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(known.get(name, False) for name in CPU_BFLOAT16)
+
+
+def dtype_name(dtype: torch.dtype | str, device: str | None = None) -> str:
+    """The name of a precision; of the one chosen for the device where it is `auto`.
+
+    Raises:
+        ConfigError: no such type, or `auto` for a device that is not here.
+    """
+    chosen = Placement(dtype, device if dtype == AUTO else None).dtype
+    return next(name for name, each in DTYPES.items() if each == chosen)
 
 
 def present_device(device: torch.device | str | int) -> torch.device:

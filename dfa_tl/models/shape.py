@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from transformers import AutoConfig
 
 from dfa_tl.io.model_names import SHORT_NAMES
-from dfa_tl.models.folder import local_folder
+from dfa_tl.models.folder import local_model
+from dfa_tl.models.gguf import GGUFFile
 from dfa_tl.nodes import NodeSet
 
 
@@ -32,9 +33,11 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
     Raises:
         OSError, ValueError: Transformers cannot read its settings.
     """
-    folder = local_folder(name)
-    found: Any = AutoConfig.from_pretrained(
-        SHORT_NAMES.get(name, name) if folder is None else folder, revision=revision
-    ).get_text_config()
+    local = local_model(name)
+    if local is not None and local.is_file():
+        found: Any = GGUFFile(local).config()
+    else:
+        found = AutoConfig.from_pretrained(local or SHORT_NAMES.get(name, name), revision=revision)
+    found = found.get_text_config()
     nodes = NodeSet(found.num_hidden_layers, found.num_attention_heads)
     return ModelShape(nodes, 12.0 * nodes.n_layers * found.hidden_size**2)

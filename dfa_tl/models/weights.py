@@ -5,6 +5,7 @@ Transformers only warns about parameters without weights, and leaves them random
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -28,10 +29,11 @@ class StrictWeightLoader:
             ConfigError: the device map does not fit the model's modules.
         """
         model, report = self.base.from_pretrained(folder, output_loading_info=True, **options)
+        source = Path(folder, options.get("gguf_file", ""))
         unset = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
         if unset:
             raise ModelError(
-                f"the weights in {folder} do not fit its config.json: {len(unset)} parameters of "
+                f"the weights in {source} do not fit its settings: {len(unset)} parameters of "
                 f"the model are missing or of another shape ({sorted(unset)[0]}); {self.fix_hint}"
             )
         placed = options.get("device_map")

@@ -30,7 +30,10 @@ from dfa_tl.evaluation.curve import LINEAR_KS, MIB_KS
 from dfa_tl.evaluation.intervals import Bootstrap
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.models.ablation import Ablation
+from dfa_tl.models.placement import dtype_name
 from dfa_tl.settings import (
+    AUTO,
+    DTYPES,
     check_choice,
     check_names,
     check_number,
@@ -99,7 +102,9 @@ class StudyConfig:
         batch_size: Pairs per run in attribution and evaluation.
         level: Confidence level of the intervals.
         resamples: Number of bootstrap resamples.
-        dtype: Precision of the models' weights: `float32`, `bfloat16` or `float16`.
+        dtype: Precision of the models' weights: `float32`, `bfloat16`, `float16` or `float64`.
+            `auto` is replaced by what `load_model` chooses on the machine where the settings are
+            made; name the type where workers have other hardware.
         prepend_bos: Whether prompts of all models begin with a BOS, as `load_model` takes it; None
             for the default of each model and task.
         device: Where models are loaded; None for a GPU when there is one. It is no part of what
@@ -162,7 +167,9 @@ class StudyConfig:
         check_choice("test_split", self.test_split, ("test", "validation"))
         check_number("penalty", self.penalty, above=0)
         check_number("level", self.level, above=0, below=1)
-        check_choice("dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        check_choice("dtype", self.dtype, (*DTYPES, AUTO))
+        # A result is identified by the precision itself, wherever it is looked up later.
+        object.__setattr__(self, "dtype", dtype_name(self.dtype, self.device))
         check_switch("prepend_bos", self.prepend_bos)
         if self.device is not None and not isinstance(self.device, str):
             raise ConfigError(f"device={self.device!r}: must be a name such as 'cuda:1', or None")

@@ -1,6 +1,7 @@
 """The models and pairs that jobs use, and the hashes that identify them.
 
     bundled model, folder   sha256 over the names and contents of its files
+    GGUF file               sha256 of its contents
     model on the hub        the commit in the local cache, or else the newest one on the hub
     task of your own        sha256 of JSON [[clean, corrupt, answer, wrong_answer, as_long], ..],
                             for each split; also for the benchmark's tasks
@@ -24,7 +25,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from dfa_tl.errors import ConfigError, DataError, ModelError
 from dfa_tl.io.model_names import SHORT_NAMES
 from dfa_tl.io.strict_json import json_bytes
-from dfa_tl.models.folder import local_folder
+from dfa_tl.models.folder import local_model
 from dfa_tl.models.loading import load_model
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.shape import ModelShape, model_shape
@@ -158,8 +159,8 @@ def model_hashes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _model_hash(name: str) -> str:
-    if (folder := local_folder(name)) is not None:
-        return _folder_hash(folder)
+    if (found := local_model(name)) is not None:
+        return f"sha256 {_file_hash(found) if found.is_file() else _folder_hash(found)}"
     name = SHORT_NAMES.get(name, name)
     cached = try_to_load_from_cache(name, "config.json")
     if isinstance(cached, str):
@@ -177,12 +178,16 @@ def _folder_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in MODEL_FILES:
-            of_file = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(BLOCK):
-                    of_file.update(block)
-            digest.update(f"{path.name} {of_file.hexdigest()}\n".encode())
-    return f"sha256 {digest.hexdigest()}"
+            digest.update(f"{path.name} {_file_hash(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def data_hashes(config: StudyConfig) -> dict[str, dict[str, str]]:
