@@ -45,9 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--target", default="toy-large", help="model that it is carried over to")
     parser.add_argument("--task", help="default: ioi, or ioi_english for models of your own")
     parser.add_argument("--pairs", type=int, help="pairs per task; default: 96, or 32")
-    parser.add_argument(
-        "--dtype", default="float32", help="of the weights, such as bfloat16 or auto"
-    )
+    parser.add_argument("--dtype", default="float32", help="precision, such as auto")
     parser.add_argument("--method", default="nap-ig-inputs", help="attribution method")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs and of W's training")
     parser.add_argument(
