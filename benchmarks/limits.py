@@ -165,7 +165,7 @@ def main() -> None:
         "evaluate": (lambda: evaluate(model, data, scores, **options), 2 + circuits, 0),
         "align": (
             lambda: align({"t": scores}, model, {"t": data}, config, progress=False),
-            1,
+            2,
             epochs,
         ),
     }

@@ -46,7 +46,7 @@ def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> C
         return lambda: evaluate(
             model, data, scores, ks=(0, 0.5), batch_size=batch_size, progress=False
         )
-    config = AlignmentConfig(epochs=2, batch_size=batch_size)
+    config = AlignmentConfig(steps=2, batch_size=batch_size)
 
     def train() -> None:
         with warnings.catch_warnings():

@@ -14,8 +14,3 @@ class Passes(NamedTuple):
     def times(self, n: int) -> Passes:
         """The passes of `n` pairs."""
         return Passes(*(None if one is None else n * one for one in self))
-
-
-def training_passes(epochs: int) -> Passes:
-    """Passes of one training pair through the target in `align`: one clean run, which is kept."""
-    return Passes(1 + epochs, epochs)

@@ -370,22 +370,29 @@ class Oracle:
         return f
 
     def soft_mask_loss(
-        self, pairs: Pairs, mask: Tensor, sparsity: float = 0.0
+        self, pairs: Pairs, mask: Tensor, sparsity: float = 0.0, objective: str = "injection"
     ) -> tuple[Tensor, Tensor]:
         """Mean KL(P_clean || P_intervened) + sparsity * mean(mask), and last logits [n, vocab].
 
-        The corrupt prompt with every node at a + m_j (a_clean - a), a being the value that the
-        node takes in this very run; the embedding stays corrupt. Differentiable in mask [n_nodes].
+        `injection`: the corrupt prompt with every node at a + m_j (a_clean - a); `removal`: the
+        clean prompt with every node at a + (1 - m_j) (a_corrupt - a). a is the value that the node
+        takes in this very run; the embedding is the prompt's. Differentiable in mask [n_nodes].
         """
         mask, divergences, all_logits = mask.to(self.dtype), [], []
         for run in self.plain_runs(pairs):
+            if objective == "removal":
+                prompt, toward, moved = run.clean, run.corrupt_acts, 1 - mask
+            else:
+                prompt, toward, moved = run.corrupt, run.clean_acts, mask
 
-            def edit(site: Site, value: Tensor, clean: Activations = run.clean_acts) -> Tensor:
+            def edit(
+                site: Site, value: Tensor, toward: Activations = toward, moved: Tensor = moved
+            ) -> Tensor:
                 if site == "input":
                     return value
-                return value + self._spread(site, mask) * (clean[site] - value)
+                return value + self._spread(site, moved) * (toward[site] - value)
 
-            logits, _ = self.run(run.corrupt, edit)
+            logits, _ = self.run(prompt, edit)
             log_p, log_q = run.clean_logits.log_softmax(-1), logits.log_softmax(-1)
             divergences.append((log_p.exp() * (log_p - log_q)).sum())
             all_logits.append(logits[0])

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 
-from dfa_tl import Alignment, AlignmentConfig, NodeScores, NodeSet, align, controls, load_task
+from dfa_tl import (
+    Alignment,
+    AlignmentConfig,
+    NodeModel,
+    NodeScores,
+    NodeSet,
+    align,
+    controls,
+    load_task,
+)
 from dfa_tl.alignment.depth import (
     DEPTH_MAPS,
     depth_mean,
@@ -12,6 +23,7 @@ from dfa_tl.alignment.depth import (
     paper_layer_weights,
 )
 from dfa_tl.alignment.linear_map import normalize
+from dfa_tl.alignment.train import _has_settled
 from dfa_tl.errors import ConfigError, DataError, FileFormatError, NumericsError, ScoresError
 from dfa_tl.tasks.pairs import PairDataset
 from oracle import Oracle
@@ -29,7 +41,63 @@ def test_paper_settings():
     assert (config.normalization, config.initialization) == ("none", "random")
     assert (config.init_std, config.learning_rate, config.epochs) == (0.02, 0.1, 3)
     assert (config.sparsity, config.temperature, config.batch_size) == (0.1, 1, 1)
+    assert (config.objective, config.step, config.schedule) == ("injection", "entry", "constant")
+    assert not config.target_bias
     assert AlignmentConfig.paper(seed=3).seed == 3
+
+
+def test_steps_or_epochs():
+    assert AlignmentConfig().n_steps(6) == 100
+    assert AlignmentConfig(epochs=3).n_steps(6) == 18
+    assert AlignmentConfig.paper(steps=7).n_steps(6) == 7
+    with pytest.raises(ConfigError, match="steps=5 and epochs=2: give one of them"):
+        AlignmentConfig(steps=5, epochs=2)
+
+
+def test_passes_by_hand():
+    """Two tasks of 20 and 12 pairs make 2 + 1 batches of 16."""
+    removal = AlignmentConfig(steps=30).passes([20, 12])
+    assert removal == (2 * 32 + 10 * 32, 10 * 32)
+    injection = AlignmentConfig(objective="injection", epochs=2).passes([20, 12])
+    assert injection == (32 + 2 * 32, 2 * 32)
+    # One step sees one of three batches: a third of the pairs, on average.
+    assert AlignmentConfig(steps=1).passes([20, 12]) == (2 * 11 + 11, 11)
+
+
+@pytest.mark.parametrize("objective", ["removal", "injection"])
+def test_passes_are_those_that_are_run(llama, objective, monkeypatch):
+    counted = Counter()
+    run = NodeModel.last_logits
+
+    def counting(self, tokens, *rest):
+        counted["backward" if torch.is_grad_enabled() else "before"] += len(tokens)
+        return run(self, tokens, *rest)
+
+    monkeypatch.setattr(NodeModel, "last_logits", counting)
+    config = AlignmentConfig(steps=6, batch_size=2, objective=objective)
+    align({"t": source_scores()}, llama.model, {"t": llama.data}, config, progress=False)
+    passes = config.passes([len(llama.data)])
+    assert counted["backward"] == passes.backward
+    assert counted["before"] + counted["backward"] == passes.forward
+
+
+def test_the_rate_falls_linearly(llama):
+    """With one batch, the gradient keeps its sign for a few steps, and Adam's steps add up."""
+    settings = {"steps": 4, "batch_size": 10, "learning_rate": 1e-3, "sparsity": 50.0}
+    for schedule, total in (("constant", 4.0), ("linear", 1 + 0.75 + 0.5 + 0.25)):
+        config = AlignmentConfig(**settings, schedule=schedule)
+        mask = controls.target_only(llama.model, {"t": llama.data}, config, progress=False)
+        moved = 2.0 - mask.values
+        torch.testing.assert_close(moved, torch.full_like(moved, total * 1e-3), rtol=2e-2, atol=0)
+
+
+def test_training_that_has_not_settled():
+    falling = [10.0 - 0.1 * step for step in range(60)]
+    settled = [5.0 * 0.7**step + 1 for step in range(60)]
+    assert not _has_settled(falling)
+    assert _has_settled(settled)
+    assert _has_settled([1.0, 2.0] * 30)
+    assert _has_settled([3.0])
 
 
 def test_normalizations_by_hand():
@@ -163,10 +231,8 @@ def test_the_seed_decides(llama):
 
 def test_several_tasks_share_one_W(llama):
     tasks = {"a": source_scores(0), "b": source_scores(1)}
-    result = align(
-        tasks, llama.model, dict.fromkeys(tasks, llama.data), AlignmentConfig(batch_size=2),
-        progress=False,
-    )  # fmt: skip
+    config = AlignmentConfig(batch_size=2, epochs=3)
+    result = align(tasks, llama.model, dict.fromkeys(tasks, llama.data), config, progress=False)
     assert sorted(set(result.history.tasks)) == ["a", "b"]
     assert len(result.history) == 2 * 2 * 3
     assert result.provenance["tasks"] == ["a", "b"]
@@ -232,7 +298,7 @@ def test_bad_alignment_files(tmp_path):
     ("settings", "message"),
     [
         ({"normalization": "zscore"}, "normalization='zscore': choose one of none, max, centered"),
-        ({"initialization": "zeros"}, "initialization='zeros': choose one of random"),
+        ({"initialization": "zeros"}, "initialization='zeros': choose one of zero, random"),
         ({"temperature": 0}, "temperature=0: must be a number above 0"),
         ({"learning_rate": -1}, "learning_rate=-1: must be a number above 0"),
         ({"sparsity": -0.1}, "sparsity=-0.1: must be a number of at least 0"),

@@ -204,6 +204,7 @@ class Things:
             "metrics": None,
             "model": model,
             "n": 2,
+            "n_batches": 3,
             "n_heads": 4,
             "n_layers": 3,
             "n_links": 3,
@@ -312,6 +313,7 @@ class Things:
             "unbounded_tasks": {"pair": QUICK.pairs[0].name},
             "write_tables": {"folder": "tables"},
             "write_report": {"path": "report.html"},
+            "AlignmentConfig.passes": {"pairs": [8, 4]},
             "align": {"target": model},
             "attention_patterns": {"pair": self.pair, "nodes": ["a0.h0"]},
             "evaluate_many": {"scores": mapping},
@@ -563,15 +565,15 @@ def test_a_single_task_needs_no_mapping(things):
 
 @pytest.mark.slow
 def test_a_short_training_warns(things):
-    with pytest.warns(AlignmentWarning, match=r"only 1 steps .* set epochs to 50 or more"):
+    with pytest.warns(AlignmentWarning, match=r"only 1 steps; .* Set steps to 100 or more"):
         align(things.scores, things.model, things.data, things.config, progress=False)
     with pytest.warns(AlignmentWarning, match="only 49 steps"):
         controls.target_only(
-            things.model, things.data, replace(things.config, epochs=49), progress=False
+            things.model, things.data, replace(things.config, steps=49, epochs=None), progress=False
         )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        align(things.scores, things.model, things.data, AlignmentConfig(epochs=50), progress=False)
+        align(things.scores, things.model, things.data, AlignmentConfig(steps=50), progress=False)
 
 
 def test_numbers_of_numpy_and_lists_are_taken(things):

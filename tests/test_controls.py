@@ -20,7 +20,7 @@ from dfa_tl import (
 from dfa_tl.alignment.alignment import AlignmentChain
 from dfa_tl.alignment.depth import carried_profile, depth_mean, depth_mean_paper, profile_distance
 from dfa_tl.alignment.linear_map import normalize
-from dfa_tl.errors import ConfigError, ScoresError
+from dfa_tl.errors import ConfigError, FileFormatError, ScoresError
 from dfa_tl.io.tensors import load_tensors, save_tensors
 from oracle import Oracle
 
@@ -44,7 +44,11 @@ def trained(case, config, scores=None) -> Alignment:
 
 def small_config(**changes) -> AlignmentConfig:
     """All pairs in one batch, so that the order of the batches does not matter."""
-    settings = {"epochs": 2, "batch_size": 10, "sparsity": 0.3, "temperature": 0.7, **changes}
+    settings = {
+        "steps": 2, "batch_size": 10, "sparsity": 0.3, "temperature": 0.7, "step": "entry",
+        "schedule": "constant", "initialization": "depth-mean", "target_bias": False,
+        "learning_rate": 0.01, "initial_logit": 0.0, **changes,
+    }  # fmt: skip
     return AlignmentConfig(**settings)
 
 
@@ -52,9 +56,11 @@ def by_oracle(case, config, tensors, logits_of, penalty_of=None) -> list[float]:
     """The same training on plain Hugging Face modules; `tensors` are changed in place."""
     oracle, losses = Oracle(case.hf), []
     optimizer = torch.optim.Adam(tensors, lr=config.learning_rate)
-    for _ in range(config.epochs):
+    for _ in range(config.steps):
         mask = torch.sigmoid(logits_of() / config.temperature)
-        loss, _ = oracle.soft_mask_loss(case.pairs, mask, config.sparsity)
+        loss, _ = oracle.soft_mask_loss(
+            case.pairs, mask, config.sparsity, objective=config.objective
+        )
         if penalty_of is not None:
             loss = loss + config.profile_penalty * penalty_of(mask)
         losses.append(loss.item())
@@ -80,8 +86,9 @@ def test_scrambling_keeps_every_value_and_leaves_out_what_has_none():
         assert sorted(kept) == [1, 3, 4, 5]
 
 
-def test_target_bias_equals_the_oracle(llama):
-    config = small_config(target_bias=True)
+@pytest.mark.parametrize("objective", ["removal", "injection"])
+def test_target_bias_equals_the_oracle(llama, objective):
+    config = small_config(target_bias=True, initial_logit=0.0, objective=objective)
     result = trained(llama, config)
     s = normalize(random_scores().values, "centered")
     W = depth_mean(SOURCE, llama.model.nodes).requires_grad_()
@@ -94,7 +101,7 @@ def test_target_bias_equals_the_oracle(llama):
 
 
 def test_scale_equals_the_oracle_and_keeps_W_proportional_to_the_prior(llama):
-    config = small_config(learned="scale", target_bias=True, learning_rate=0.1)
+    config = small_config(learned="scale", target_bias=True, initial_logit=0.0, learning_rate=0.1)
     result = trained(llama, config)
     prior = depth_mean(SOURCE, llama.model.nodes)
     s = normalize(random_scores().values, "centered")
@@ -115,7 +122,7 @@ def test_low_rank_W_has_that_rank(llama, rank):
     assert torch.linalg.matrix_rank(result.W, rtol=1e-5) == rank
     # From V = 0 one s alone would train one direction only: its gradients are (s U)^T g.
     two = [random_scores(0), random_scores(1)]
-    learned = trained(llama, small_config(epochs=6, **settings), two).W
+    learned = trained(llama, small_config(steps=6, **settings), two).W
     difference = learned - depth_mean(SOURCE, llama.model.nodes)
     assert torch.linalg.matrix_rank(difference, rtol=1e-5) == rank
 
@@ -125,7 +132,7 @@ def test_low_rank_starts_at_the_prior_or_like_a_full_W(llama):
     prior = trained(llama, small_config(rank=2)).history.mean_mask[0]
     assert prior == trained(llama, small_config()).history.mean_mask[0]
     still = AlignmentConfig(
-        initialization="random", rank=8, learning_rate=1e-12, init_std=0.5, epochs=1
+        initialization="random", rank=8, learning_rate=1e-12, init_std=0.5, steps=1
     )
     wide = NodeSet(20, 4)
     W = trained(llama, still, random_scores(nodes=wide)).W
@@ -182,7 +189,7 @@ def test_profile_penalty_equals_the_oracle(llama):
 
 
 def test_several_vectors_per_task(llama):
-    config = small_config(epochs=4)
+    config = small_config(steps=4)
     one, other = random_scores(0), random_scores(1)
     single = trained(llama, config, one)
     assert torch.equal(trained(llama, config, [one]).W, single.W)
@@ -242,10 +249,10 @@ def test_random_s():
     assert not torch.equal(controls.random_s(nodes, 1).values, scores.values)
 
 
-@pytest.mark.parametrize("start", [0.0, 0.5])
+@pytest.mark.parametrize("start", [0.0, 2.0])
 def test_target_only_equals_the_oracle(llama, start):
-    config = small_config(learning_rate=0.1, epochs=3)
-    given = {} if start == 0.5 else {"start": start}
+    config = small_config(learning_rate=0.1, steps=3)
+    given = {} if start == 2.0 else {"start": start}
     scores = controls.target_only(llama.model, {"t": llama.data}, config, **given, progress=False)
     logits = torch.full((len(llama.model.nodes),), start, requires_grad=True)
     losses = by_oracle(llama, config, [logits], lambda: logits)
@@ -255,15 +262,18 @@ def test_target_only_equals_the_oracle(llama, start):
     assert scores.provenance["method"] == "target_only"
 
 
-def test_target_only_is_uniform_s_with_as_many_times_the_rate(llama):
-    """Under a constant s, Adam moves every row of W alike and a logit by all rows together."""
-    config, data = small_config(learning_rate=0.12), {"t": llama.data}
-    free = controls.target_only(llama.model, data, config, start=0.0, progress=False)
-    uniform = controls.uniform_s(SOURCE)
-    slower = small_config(
-        learning_rate=0.02, initialization="random", init_std=1e-9, normalization="none"
-    )
-    tied = trained(llama, slower, uniform).transfer(uniform)
+@pytest.mark.parametrize("source", [SOURCE, NodeSet(5, 3)])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_without_a_source_W_is_a_free_mask_of_the_same_steps(llama, source, schedule):
+    """Under a constant s, b and all rows of W move alike, and together by the learning rate."""
+    config = AlignmentConfig(
+        steps=4, batch_size=10, learning_rate=0.1, initialization="zero", schedule=schedule,
+        target_bias=True, initial_logit=2.0,
+    )  # fmt: skip
+    free = controls.target_only(llama.model, {"t": llama.data}, config, progress=False)
+    uniform = controls.uniform_s(source)
+    tied = trained(llama, config, uniform).transfer(uniform)
+    assert (free.values - config.initial_logit).abs().mean() > 0.1
     torch.testing.assert_close(free.values, tied.values, atol=1e-3, rtol=0)
 
 
@@ -340,17 +350,16 @@ def test_save_and_load_with_bias(tmp_path, llama):
     assert again.config == result.config
 
 
-def test_files_from_before_the_bias_load(tmp_path):
+def test_files_with_fewer_settings_are_refused(tmp_path):
+    """Today's default need not be the setting that an older W was trained with."""
     path = tmp_path / "w.safetensors"
     controls.random_W(SOURCE, SOURCE).save(path)
     tensors, metadata = load_tensors(path, "alignment")
     assert "bias" not in tensors
-    for name in ("target_bias", "rank", "learned", "profile_penalty"):
-        del metadata["config"][name]
+    del metadata["config"]["objective"]
     save_tensors(path, "alignment", tensors, metadata)
-    again = Alignment.load(path)
-    assert again.bias is None
-    assert again.config == AlignmentConfig.paper()
+    with pytest.raises(FileFormatError, match=r"lacks the settings \['objective'\]"):
+        Alignment.load(path)
 
 
 def test_depth_mean_paper_W_is_the_papers_matrix(toy_small, toy_large):

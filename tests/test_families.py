@@ -26,7 +26,7 @@ from dfa_tl import (
     evaluate,
     load_model,
 )
-from dfa_tl.alignment.clean_cache import clean_run
+from dfa_tl.alignment.patch_runs import patch_run
 from dfa_tl.alignment.train import soft_masked_logits
 from dfa_tl.models.interventions import capture, hooked
 from dfa_tl.models.partial_run import Resume, residual_site
@@ -131,12 +131,11 @@ def test_soft_mask(case_of, pairs_of, family):
     mask.requires_grad_()
     batch = data.tokenize(case.model).select(range(len(LENGTHS)), "cpu")
     with case.model.unchanged():
-        clean = clean_run(case.model, batch)
-        kl = kl_divergence(
-            clean.log_probs, soft_masked_logits(case.model, batch, clean, mask)
-        ).mean()
+        runs = patch_run(case.model, batch, "removal")
+        logits = soft_masked_logits(case.model, batch, runs, mask, "removal")
+        kl = kl_divergence(runs.log_probs, logits).mean()
         (gradient,) = torch.autograd.grad(kl, mask)
-    expected, _ = case.oracle.soft_mask_loss(pairs, mask)
+    expected, _ = case.oracle.soft_mask_loss(pairs, mask, objective="removal")
     close(kl, expected)
     close(gradient, torch.autograd.grad(expected, mask)[0])
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dfa_tl import LINEAR_KS, MIB_KS, NodeScores, attribute, evaluate
-from dfa_tl.alignment.clean_cache import clean_run
+from dfa_tl.alignment.patch_runs import patch_run
 from dfa_tl.alignment.train import soft_masked_logits
-from dfa_tl.tasks.metrics import METRICS, kl_divergence
+from dfa_tl.tasks.metrics import METRICS, kl_divergence, logit_diff
 from tiny_models import KINDS
 
 ALL_KINDS = (*KINDS, "toy-small", "toy-large")
@@ -143,24 +143,42 @@ def test_metrics(case_of, kind, name):
     close(curve.faithfulness, oracle.faithfulness(case.pairs, scores.values, (0, 0.5, 1)))
 
 
+@pytest.mark.parametrize("objective", ["removal", "injection"])
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_soft_mask(case_of, kind):
+def test_soft_mask(case_of, kind, objective):
     case = case_of(kind)
     n = len(case.model.nodes)
     tokens = case.data.tokenize(case.model)
     batch = tokens.select(range(len(tokens)), "cpu")
     mask = torch.rand(n, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with case.model.unchanged():
-        clean = clean_run(case.model, batch)
-        logits = soft_masked_logits(case.model, batch, clean, mask)
-        kl = kl_divergence(clean.log_probs, logits).mean()
+        runs = patch_run(case.model, batch, objective)
+        logits = soft_masked_logits(case.model, batch, runs, mask, objective)
+        kl = kl_divergence(runs.log_probs, logits).mean()
         (gradient,) = torch.autograd.grad(kl, mask)
-    expected_kl, expected_logits = case.oracle.soft_mask_loss(case.pairs, mask)
+    expected_kl, expected_logits = case.oracle.soft_mask_loss(case.pairs, mask, objective=objective)
     (expected_gradient,) = torch.autograd.grad(expected_kl, mask)
     close(logits, expected_logits)
     close(kl, expected_kl)
     close(gradient, expected_gradient)
     assert (gradient != 0).all(), "no gradient reaches some node"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hard_mask_under_removal_is_the_circuit_that_is_evaluated(case_of, kind):
+    """Fault 10: what is trained is what is measured."""
+    case = case_of(kind)
+    n = len(case.model.nodes)
+    hard = (torch.arange(n) % 2).float()
+    batch = case.data.tokenize(case.model).select(range(len(case.data)), "cpu")
+    scores = NodeScores(case.model.nodes, hard)
+    curve = evaluate(case.model, case.data, scores, ks=(0.5, 1), progress=False)
+    assert curve.n_kept[0] == int(hard.sum())
+    with case.model.unchanged(), torch.no_grad():
+        runs = patch_run(case.model, batch, "removal")
+        logits = soft_masked_logits(case.model, batch, runs, hard, "removal")
+        measured = logit_diff(logits, batch)
+    close(measured, torch.tensor(curve.pair_values[0]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,6 +188,6 @@ def test_hard_mask_is_the_soft_one_at_its_end_points(case_of, kind):
     tokens = case.data.tokenize(case.model)
     batch = tokens.select(range(len(tokens)), "cpu")
     with case.model.unchanged():
-        clean = clean_run(case.model, batch)
-        logits = soft_masked_logits(case.model, batch, clean, hard)
+        runs = patch_run(case.model, batch, "injection")
+        logits = soft_masked_logits(case.model, batch, runs, hard, "injection")
     close(logits, case.oracle.soft_mask_loss(case.pairs, hard)[1])

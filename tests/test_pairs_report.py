@@ -27,7 +27,6 @@ from dfa_tl.evaluation.task_check import PairRow, PairsReport
 from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.folder import BUNDLED_FOLDER
 from dfa_tl.models.node_model import NodeModel
-from dfa_tl.passes import training_passes
 
 SHORT = PromptPair("Mary gave", "Mary", " Mary", " John")
 
@@ -274,7 +273,7 @@ def test_a_look_costs_no_pass(llama, monkeypatch):
     counted.clear()
     config = AlignmentConfig(epochs=2, batch_size=5)
     align({"mine": scores}, model, {"mine": data}, config, progress=False)
-    assert sum(counted) == n * training_passes(2).forward
+    assert sum(counted) == config.passes([n]).forward
 
 
 def test_a_look_leaves_no_hook(llama, register):

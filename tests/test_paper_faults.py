@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dfa_tl import AlignmentConfig, NodeScores, NodeSet, align, controls, evaluate, load_task
-from dfa_tl.alignment.clean_cache import clean_run
+from dfa_tl.alignment.patch_runs import patch_run
 from dfa_tl.alignment.train import soft_masked_logits
 from hooked_models import hooked_transformer
 
@@ -50,6 +50,27 @@ def test_a_step_moves_a_logit_by_the_rate_times_the_scores(llama, nodes, size):
     torch.testing.assert_close(moved, expected.expand(len(moved)), rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.parametrize("nodes", [NodeSet(2, 2), NodeSet(5, 3)])
+@pytest.mark.parametrize("size", [0.1, 3.0])
+@pytest.mark.parametrize("normalization", ["none", "centered"])
+def test_by_default_a_step_moves_a_logit_by_the_rate(llama, nodes, size, normalization):
+    scores = NodeScores(nodes, size * torch.linspace(-1, 2, len(nodes)))
+    config = AlignmentConfig(
+        steps=1,
+        batch_size=10,
+        learning_rate=0.1,
+        normalization=normalization,
+        initialization="zero",
+    )
+    start = controls.untrained_W(nodes, llama.model.nodes, config).transfer(scores)
+    trained = align({"t": scores}, llama.model, {"t": llama.data}, config, progress=False)
+    moved = trained.transfer(scores).values - start.values
+    torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.1), rtol=1e-2, atol=1e-4)
+    free = controls.target_only(llama.model, {"t": llama.data}, config, progress=False)
+    moved = free.values - 2.0
+    torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.1), rtol=1e-2, atol=1e-4)
+
+
 def test_a_mask_that_suffices_when_injected_is_no_circuit(toy_large):
     test = load_task("ioi", split="test", n=16)
     upper = torch.tensor([float(node.layer >= 3) for node in toy_large.nodes])
@@ -58,7 +79,8 @@ def test_a_mask_that_suffices_when_injected_is_no_circuit(toy_large):
     )
     batch = test.tokenize(toy_large).select(range(16), "cpu")
     with toy_large.unchanged(), torch.no_grad():
-        logits = soft_masked_logits(toy_large, batch, clean_run(toy_large, batch), upper)
+        runs = patch_run(toy_large, batch, "injection")
+        logits = soft_masked_logits(toy_large, batch, runs, upper, "injection")
     right, wrong = logits.gather(1, batch.answers).T
     corrupt, clean = curve.corrupt.mean(), curve.clean.mean()
     assert (float((right - wrong).mean()) - corrupt) / (clean - corrupt) > 0.7

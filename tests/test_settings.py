@@ -66,7 +66,7 @@ OF_A_STUDY = [
     ("ablation", "3", "ablation=3: choose one of counterfactual"),
     ("variants", "3", "variants: expected settings of align by name, got 3"),
     ("variants", "{a: 3}", "variants: 'a' must hold settings of align, got 3"),
-    ("variants", "{a: {epoch: 3}}", r"unknown settings \['epoch'\]; align has normalization, "),
+    ("variants", "{a: {epoch: 3}}", r"unknown settings \['epoch'\]; align has objective, "),
     ("variants", "{a: {epochs: x}}", "variants: 'a': epochs='x': must be a whole number"),
     ("relations", "3", "relations: expected related tasks by task, got 3"),
     ("relations", "{ioi: 3}", "relations: expected names, got"),
@@ -257,7 +257,7 @@ def test_dotted_flags(described):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("variants.default.epoch=1", r"unknown settings \['epoch'\]; align has normalization"),
+        ("variants.default.epoch=1", r"unknown settings \['epoch'\]; align has objective"),
         ("variant.default.epochs=1", r"unknown settings \['variant.default.epochs'\]; a study has"),
         ("seeds.0=1", r"unknown settings \['seeds.0'\]; a study has pairs, tasks"),
         ("variants.other.epochs=1", "variants.other is 3, which has no entries to change"),

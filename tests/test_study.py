@@ -29,7 +29,6 @@ from dfa_tl.controls import CONTROLS
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import MIB_KS
-from dfa_tl.passes import training_passes
 from dfa_tl.seeds import seed_of
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import inputs as inputs_module
@@ -127,7 +126,7 @@ def test_rows_are_what_plain_calls_give(study):
 def test_costs_are_paid_once_or_per_task(study):
     rows = study.frame()
     zero_shot = rows[(rows["regime"] == "zero-shot")].iloc[0]
-    assert zero_shot["pair_target_forward"] == 8 * training_passes(1).forward
+    assert zero_shot["pair_target_forward"] == AlignmentConfig(epochs=1).passes([8]).forward
     assert zero_shot["task_target_forward"] == 0
     assert zero_shot["task_source_forward"] == zero_shot["pair_source_forward"] == 8 * 2
 

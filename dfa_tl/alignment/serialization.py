@@ -9,7 +9,7 @@ metadata steps, a list. A file of the paper's code has W, the names of its nodes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from torch import Tensor
@@ -58,6 +58,9 @@ def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[s
             raise FileFormatError(f"{name} must hold numbers, it holds {tensor.dtype}")
     if not isinstance(metadata["provenance"], dict):
         raise FileFormatError("the provenance must be a dictionary")
+    lacking = {each.name for each in fields(AlignmentConfig)}.difference(metadata["config"])
+    if lacking:
+        raise FileFormatError(f"it lacks the settings {sorted(lacking)}: an older version wrote it")
     return {
         "W": tensors["W"],
         "source": node_set(*metadata["source"]),

@@ -1,16 +1,23 @@
 """`align`: train W by patching the target with soft masks.
 
     mask m = sigmoid((s' W + b) / temperature), s' the normalised source scores of the task
-    the target runs on the corrupt prompt, and each activation a becomes  a + m_j (a_clean - a)
+
+    removal      the target runs on the clean prompt, and each activation a becomes
+                 a + (1 - m_j) (a_corrupt - a): nodes are removed, as in the evaluation. A mask of
+                 0s and 1s gives the very logits of `evaluate`'s circuit.
+    injection    the target runs on the corrupt prompt, and each activation a becomes
+                 a + m_j (a_clean - a): clean values are injected, as in the paper
+
     loss = KL(P_clean || P_intervened) at the last real position + lambda * mean(m)
            + profile_penalty * (distance between the layer profiles of m and s)
 
 `a` is the value that the node takes in the intervened run. Only the tensors that W is made from
-(`dfa_tl.alignment.linear_map`) and the optional bias b get gradients; the target is frozen. One W
-is trained over all tasks, each with its own s. Source: arXiv 2604.24302, section 3; b and the
-profile penalty are off by default.
+(`dfa_tl.alignment.linear_map`) and the bias b get gradients; the target is frozen. One W is trained
+over all tasks, each with its own s. Source: arXiv 2604.24302, section 3 (`injection`, without b);
+the profile penalty is off by default.
 
-Memory: a forward and a backward run of one batch, plus the clean activations of the data.
+Memory: a forward and a backward run of one batch, plus the activations that the data are patched
+with.
 """
 
 from __future__ import annotations
@@ -27,11 +34,11 @@ from torch.optim import Adam, Optimizer
 from tqdm.auto import tqdm
 
 from dfa_tl.alignment.alignment import Alignment
-from dfa_tl.alignment.clean_cache import CleanRun, CleanRuns
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.alignment.depth import carried_profile, profile_distance
 from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.alignment.linear_map import LinearMap, initial_map, normalize
+from dfa_tl.alignment.patch_runs import PatchRun, PatchRuns
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError
 from dfa_tl.models.batching import Halving
@@ -157,39 +164,39 @@ def train(
     progress: bool = True,
 ) -> AlignmentHistory:
     """Minimise the loss over the trained tensors of `parameters`, which it changes in place."""
+    sizes = [float(each.scores.abs().sum()) for several in inputs.values() for each in several]
+    rates = parameters.rates(settings, sum(sizes) / len(sizes))
     # As the base class, whose `step` has types.
-    optimizer = cast("Optimizer", Adam(parameters.trained, lr=settings.learning_rate))
+    optimizer = cast("Optimizer", Adam([{"params": [each], "lr": rate} for each, rate in rates]))
     losses: list[float] = []
     divergences: list[float] = []
     means: list[float] = []
     tasks: list[str] = []
     with target.unchanged():
         batches = _batches(target, data, settings.batch_size)
-        clean_runs = CleanRuns(target, len(batches), cache)
+        runs = PatchRuns(target, len(batches), settings.objective, cache)
         halving = Halving()
-        looks = {task: ChanceAccuracyWarning(target, task) for task in data}
-        n_steps = settings.epochs * len(batches)
+        accuracy = {task: ChanceAccuracyWarning(target, task) for task in data}
+        n_steps = settings.n_steps(len(batches))
         if n_steps < FEW_STEPS:
-            warnings.warn(
-                f"training takes only {n_steps} steps ({sum(len(b) for _, b in batches)} pairs in "
-                f"batches of {settings.batch_size}, {settings.epochs} epochs); below about "
-                f"{FEW_STEPS} the result is close to the initial W. Use more pairs, or set epochs "
-                f"to {-(-FEW_STEPS // len(batches))} or more",
-                AlignmentWarning,
-                stacklevel=4,  # the line that called `align` or `target_only`
+            _warn(
+                f"training takes only {n_steps} steps; below about {FEW_STEPS} the result is close "
+                "to the initial W. Set steps to 100 or more, or use more pairs"
             )
-        numbers = (
-            int(number)
-            for _ in range(settings.epochs)
-            for number in torch.randperm(len(batches), generator=generator).numpy()
-        )
-        bar = tqdm(numbers, f"align {target.name}", n_steps, disable=not progress)
-        for number in bar:
+        bar = tqdm(range(n_steps), f"align {target.name}", disable=not progress)
+        order: list[int] = []
+        for step in bar:
+            if not order:
+                order = torch.randperm(len(batches), generator=generator).flip(0).tolist()
+            number = order.pop()
             task, batch = batches[number]
+            if settings.schedule == "linear":
+                for group, (_, rate) in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * (1 - step / n_steps)
             vector = _drawn(inputs[task], generator)
             mask = parameters.mask(vector.scores, settings.temperature)
             kl, kl_gradient = _kl_of_mask(
-                target, batch, mask.detach(), clean_runs, number, halving, looks[task]
+                batch, mask.detach(), runs, number, halving, accuracy[task]
             )
             mean_mask = mask.mean()
             penalty = settings.sparsity * mean_mask
@@ -216,35 +223,65 @@ def train(
             means.append(float(mean_mask.detach()))
             tasks.append(task)
             bar.set_postfix_str(f"loss={loss:.3f}, mask={means[-1]:.2f}")
+    if not _has_settled(losses):
+        _warn(
+            f"training has not settled: the loss still falls after {n_steps} steps. Set steps to "
+            f"{2 * n_steps}, or raise the learning rate"
+        )
     loss, kl, mean = (torch.tensor(x, dtype=torch.float32) for x in (losses, divergences, means))
     return AlignmentHistory(loss, kl, mean, tuple(tasks))
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, AlignmentWarning, stacklevel=5)  # the call of `align` or `target_only`
+
+
+def _has_settled(losses: Sequence[float]) -> bool:
+    """Whether the last fifth of the training contributed less than a tenth of the whole fall.
+
+    A fall within two standard errors of the noise between batches counts as none.
+    """
+    fifth = len(losses) // 5
+    if fifth < 4:
+        return True
+    values = torch.tensor(losses, dtype=torch.float64)
+    first, before, last = values[:fifth], values[-2 * fifth : -fifth], values[-fifth:]
+    fall = float(before.mean() - last.mean())
+    noise = float(((before.var() + last.var()) / fifth).sqrt())
+    return fall <= 2 * noise or fall <= 0.1 * float(first.mean() - last.mean())
+
+
 def soft_masked_logits(
-    target: NodeModel, batch: PairBatch, clean: CleanRun, mask: Float[Tensor, " target"]
+    target: NodeModel,
+    batch: PairBatch,
+    runs: PatchRun,
+    mask: Float[Tensor, " target"],
+    objective: str,
 ) -> Float[Tensor, "batch vocab"]:
-    """Last logits on the corrupt prompts, each node moved towards its clean value by `mask`."""
-    with interpolate(target, clean.activations, site_weights(target.nodes, mask)):
-        return target.last_logits(batch.corrupt, batch.mask, batch.last)
+    """Last logits of the run that is patched with a soft mask, as the objective says."""
+    removal = objective == "removal"
+    weights = site_weights(target.nodes, 1 - mask if removal else mask)
+    with interpolate(target, runs.activations, weights):
+        prompts = batch.clean if removal else batch.corrupt
+        return target.last_logits(prompts, batch.mask, batch.last)
 
 
 def _kl_of_mask(
-    target: NodeModel,
     batch: PairBatch,
     mask: Float[Tensor, " target"],
-    clean_runs: CleanRuns,
+    runs: PatchRuns,
     number: int,
     halving: Halving,
-    look: ChanceAccuracyWarning,
+    accuracy: ChanceAccuracyWarning,
 ) -> tuple[float, Float[Tensor, " target"]]:
     """The batch's mean KL and its gradient with respect to the mask."""
 
     def gradient(part: PairBatch) -> _Gradient:
         leaf = mask.clone().requires_grad_(True)
-        clean = clean_runs.of(number, batch, part)
-        look.see(clean.log_probs, part)
-        logits = soft_masked_logits(target, part, clean, leaf)
-        divergence = kl_divergence(clean.log_probs, logits).sum()
+        plain = runs.of(number, batch, part)
+        accuracy.see(plain.log_probs, part)
+        logits = soft_masked_logits(runs.model, part, plain, leaf, runs.objective)
+        divergence = kl_divergence(plain.log_probs, logits).sum()
         (slope,) = torch.autograd.grad(divergence, [leaf])
         return _Gradient(slope, divergence.detach())
 

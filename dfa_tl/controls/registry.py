@@ -15,7 +15,7 @@ from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.control import Control, Inputs, Need, StandIn
 from dfa_tl.controls.regimes import COMPARED, Regime, Style
 from dfa_tl.controls.supervised import mean_gold, regression
-from dfa_tl.controls.trained import free_mask_settings, target_only
+from dfa_tl.controls.trained import target_only
 from dfa_tl.controls.untrained import (
     depth_mean_paper_W,
     depth_mean_W,
@@ -27,7 +27,6 @@ from dfa_tl.controls.untrained import (
     untrained_W,
 )
 from dfa_tl.nodes import NodeSet
-from dfa_tl.passes import training_passes
 from dfa_tl.registry import Registry
 from dfa_tl.scores import NodeScores
 from dfa_tl.seeds import seed_of
@@ -157,8 +156,7 @@ CONTROLS: Registry[Control] = Registry(
             description="a mask trained on the target and the test task, without a source",
             build=lambda given: target_only(given.target, given.data, given.config, progress=False),
             needs=(Need.TARGET,),
-            settings=free_mask_settings,
-            passes=lambda settings: training_passes(settings.epochs),
+            passes=AlignmentConfig.passes,
             is_main=True,
             label="target-only",
             style=Style(DARK_GREY, "solid", "pentagon"),

@@ -23,7 +23,7 @@ def target_only(
     data: PairDataset | Mapping[str, PairDataset],
     config: AlignmentConfig | None = None,
     *,
-    start: float = 0.5,
+    start: float = 2.0,
     progress: bool = True,
 ) -> NodeScores:
     """A mask trained on the target alone: what the optimiser can do without any source.
@@ -34,12 +34,11 @@ def target_only(
     Args:
         target: The target model; it is not changed.
         data: Pairs to train on, by task; for a single task, its pairs alone are enough.
-        config: Optimiser, sparsity, temperature and seed; the settings of W, of source scores and
-            of their profile do not apply. The default is the paper's, in batches of 16: a logit
-            moves by at most the learning rate in a step, and the paper's rate is .1.
-        start: Every logit before training. The default W starts at 1/2 under constant scores. From
-            0 a mask may get stuck: every node is half removed at first, and the clean behaviour may
-            be lost.
+        config: The settings; those of W, of source scores and of their profile do not apply. With
+            the settings of `align`, it has the same number of steps of the same size. By default
+            they are the defaults of `align`.
+        start: Every logit before training; 2 keeps .88 of every node. From 0 a mask may get stuck:
+            every node is half removed at first, and the clean behaviour may be lost.
         progress: Show a progress bar.
 
     Returns:
@@ -53,8 +52,8 @@ def target_only(
     data = by_task(data)
     if not data:
         raise ConfigError("target_only(data=...) has no tasks to train on: give at least one")
+    settings = config or AlignmentConfig()
     check_number("start", start)
-    settings = config or AlignmentConfig.paper(batch_size=16)
     with target.unchanged():  # it leaves the caller's inference mode, so the mask can be trained
         shape = (1, len(target.nodes))
         logits = torch.full(shape, float(start), dtype=torch.float32, device=target.device)
@@ -75,15 +74,4 @@ def target_only(
             "method": "target_only",
             "pairs": {task: len(pairs) for task, pairs in data.items()},
         },
-    )
-
-
-def free_mask_settings(settings: AlignmentConfig) -> AlignmentConfig:
-    """The settings of a study's `target_only`: those of W, with the paper's learning rate."""
-    return AlignmentConfig.paper(
-        seed=settings.seed,
-        temperature=settings.temperature,
-        sparsity=settings.sparsity,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
     )

@@ -113,7 +113,8 @@ class ControlJob(TrainingJob, ScoresJob):
     def workload(self, nodes: NodeSet) -> Workload:
         """The passes of training."""
         settings = self.inputs.config
-        passes = CONTROLS.find(self.inputs.control).passes(settings)
+        sizes = [sample.size for sample in self.data]
+        passes = CONTROLS.find(self.inputs.control).passes(settings, sizes)
         return self._training(passes, settings.batch_size, len(nodes))
 
     def run(self, store: Store) -> Result:
@@ -122,4 +123,7 @@ class ControlJob(TrainingJob, ScoresJob):
         data = self.tokens()
         inputs = self.inputs.load(store, target.nodes, target=target, data=data)
         scores = control.scores(inputs)
-        return Result(scores_writer(scores), costs(control.passes(inputs.config), data))
+        return Result(
+            scores_writer(scores),
+            costs(control.passes(inputs.config, map(len, data.values())), data),
+        )

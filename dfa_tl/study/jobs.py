@@ -19,7 +19,7 @@ from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.nodes import NodeSet
-from dfa_tl.passes import Passes, training_passes
+from dfa_tl.passes import Passes
 from dfa_tl.scores import NodeScores
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.inputs import ModelSpec, Sample
@@ -90,8 +90,7 @@ class TrainingJob(Job):
         return tuple(sample.task for sample in self.data)
 
     def _training(self, passes: Passes, batch_size: int, numbers: int) -> Workload:
-        pairs = sum(sample.size for sample in self.data)
-        forward, backward = ((one or 0) * pairs for one in passes)
+        forward, backward = (one or 0 for one in passes)
         return Workload(forward, backward, self.data, batch_size, numbers=numbers)
 
     def tokens(self) -> dict[str, PairDataset]:
@@ -177,7 +176,7 @@ class AttributeJob(ScoresJob):
             progress=False,
         )
         passes = METHODS[self.method].cost(model.nodes, self.ig_steps, self.ablation)
-        return Result(scores_writer(scores), costs(passes, {self.data.task: data}))
+        return Result(scores_writer(scores), costs(passes.times(len(data)), {self.data.task: data}))
 
 
 def _subset(data: PairDataset, indices: list[int]) -> PairDataset:
@@ -223,7 +222,7 @@ class AlignJob(TrainingJob):
 
     def workload(self, nodes: NodeSet) -> Workload:
         """The passes of training; W is taken to be square."""
-        passes = training_passes(self.config.epochs)
+        passes = self.config.passes(sample.size for sample in self.data)
         return self._training(passes, self.config.batch_size, len(nodes) ** 2)
 
     def run(self, store: Store) -> Result:
@@ -239,7 +238,7 @@ class AlignJob(TrainingJob):
         alignment = align(scores, target, data, self.config, progress=False)
         return Result(
             lambda folder: alignment.save(folder / ALIGNMENT_FILE),
-            costs(training_passes(self.config.epochs), data),
+            costs(self.config.passes(map(len, data.values())), data),
         )
 
     def load(self, store: Store) -> Alignment:
@@ -260,5 +259,4 @@ def scores_writer(scores: NodeScores) -> Callable[[Path], None]:
 
 def costs(passes: Passes, data: Mapping[str, PairDataset]) -> dict[str, Any]:
     """Passes of all pairs, and how many pairs of each task were used."""
-    pairs = {task: len(of_task) for task, of_task in data.items()}
-    return {**passes.times(sum(pairs.values()))._asdict(), "pairs": pairs}
+    return {**passes._asdict(), "pairs": {task: len(pairs) for task, pairs in data.items()}}

@@ -1,8 +1,11 @@
-"""What an alignment step needs from the clean run, computed once per batch and kept across epochs.
+"""What a training step needs from plain runs, computed once per batch and kept across epochs.
+
+    injection   log P_clean, and the activations of the clean run, which are injected
+    removal     log P_clean, and the activations of the corrupt run, which removed nodes take
 
 `cache` says where it is kept: on the target's `device`, in `host` memory, or nowhere (`none`: the
-clean prompts are run again in each epoch). `auto` takes the first of them where all batches fit in
-half of the free memory.
+prompts are run again in each epoch). `auto` takes the first of them where all batches fit in half
+of the free memory.
 """
 
 from __future__ import annotations
@@ -26,23 +29,28 @@ Cache = Literal["auto", "device", "host", "none"]
 
 
 @dataclass(frozen=True, eq=False)
-class CleanRun:
-    """Activations at every site, and the log-probabilities of the next token."""
+class PatchRun:
+    """What a batch is patched with.
+
+    Attributes:
+        activations: At every site, the values that nodes are moved towards.
+        log_probs: Log-probabilities of the next token in the clean run.
+    """
 
     activations: dict[str, Float[Tensor, "..."]]
     log_probs: Float[Tensor, "batch vocab"]
 
-    def part(self, start: int, stop: int) -> CleanRun:
+    def part(self, start: int, stop: int) -> PatchRun:
         """Rows `start` to `stop`."""
         return self._each(lambda tensor: tensor[start:stop])
 
-    def on_host(self) -> CleanRun:
+    def on_host(self) -> PatchRun:
         """The same in host memory."""
         return self._each(Tensor.cpu)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> CleanRun:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> PatchRun:
         activations = {site: change(value) for site, value in self.activations.items()}
-        return CleanRun(activations, change(self.log_probs))
+        return PatchRun(activations, change(self.log_probs))
 
     @property
     def bytes(self) -> int:
@@ -51,37 +59,44 @@ class CleanRun:
 
 
 @torch.no_grad()
-def clean_run(model: NodeModel, batch: PairBatch) -> CleanRun:
-    """Run the clean prompts of a batch."""
-    with capture(model, node_sites(model.nodes)) as activations:
+def patch_run(model: NodeModel, batch: PairBatch, objective: str) -> PatchRun:
+    """Run the clean prompts of a batch and, under `removal`, the corrupt ones."""
+    sites = node_sites(model.nodes)
+    with capture(model, sites if objective == "injection" else ()) as activations:
         logits = model.last_logits(batch.clean, batch.mask, batch.last)
-    return CleanRun(activations, logits.float().log_softmax(-1))
+    if objective == "removal":
+        with capture(model, sites) as activations:
+            model.last_logits(batch.corrupt, batch.mask, batch.last)
+    return PatchRun(activations, logits.float().log_softmax(-1))
 
 
-class CleanRuns:
-    """The clean runs of some batches, kept where there is room."""
+class PatchRuns:
+    """The plain runs of some batches, kept where there is room."""
 
-    def __init__(self, model: NodeModel, n_batches: int, cache: str = "auto") -> None:
+    def __init__(
+        self, model: NodeModel, n_batches: int, objective: str, cache: str = "auto"
+    ) -> None:
         check_choice("cache", cache, get_args(Cache))
         self.model = model
+        self.objective = objective
         self.n_batches = n_batches
         self.cache = cache
-        self._kept: dict[int, CleanRun] = {}
+        self._kept: dict[int, PatchRun] = {}
 
-    def of(self, number: int, batch: PairBatch, part: PairBatch) -> CleanRun:
-        """The clean run of `part`, which is batch `number` or consecutive rows of it.
+    def of(self, number: int, batch: PairBatch, part: PairBatch) -> PatchRun:
+        """The runs of `part`, which is batch `number` or consecutive rows of it.
 
-        The run of a whole batch is kept. Rows of a batch that is not kept are run alone.
+        The runs of a whole batch are kept. Rows of a batch that is not kept are run alone.
         """
         kept = self._kept.get(number)
         if part is not batch:
             if kept is None:
-                return clean_run(self.model, part)
+                return patch_run(self.model, part, self.objective)
             start = int((batch.index == part.index[0]).nonzero())
             return kept.part(start, start + len(part))
         if kept is not None:
             return kept
-        run = clean_run(self.model, batch)
+        run = patch_run(self.model, batch, self.objective)
         if self.cache == "auto":
             self.cache = _first_with_room(self.model.device, run.bytes * self.n_batches)
         if self.cache != "none":
