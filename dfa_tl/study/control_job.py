@@ -96,7 +96,7 @@ class ControlJob(TrainingJob, ScoresJob):
     """
 
     kind: ClassVar[str] = "control"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     inputs: ControlInputs
 

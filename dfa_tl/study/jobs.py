@@ -203,7 +203,7 @@ class AlignJob(TrainingJob):
     """
 
     kind: ClassVar[str] = "align"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     source: ModelSpec
     config: AlignmentConfig
