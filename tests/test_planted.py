@@ -202,5 +202,5 @@ def test_what_makes_no_sense_is_refused(settings, message):
 
 
 def test_other_architectures_are_refused():
-    with pytest.raises(ModelError, match="LlamaForCausalLM .* got a GPT2LMHeadModel"):
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM .* got a GPT2LMHeadModel"):
         widen(tiny_model("gpt2"), heads=8, layers=6)
