@@ -34,7 +34,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -81,6 +81,7 @@ MEASURES = {
     "circuit_auroc": "AUROC of the circuit",
     "cpr": "CPR",
 }
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,11 @@ class Vectors:
 
     def of(self, tasks: tuple[str, ...]) -> Vectors:
         """Those of some tasks."""
-        return Vectors(
-            *(
-                {name: value for name, value in values.items() if name.split("/")[0] in tasks}
-                for values in (self.pairs, self.source, self.gold)
-            )
-        )
+
+        def chosen(values: dict[str, T]) -> dict[str, T]:
+            return {name: value for name, value in values.items() if name.split("/")[0] in tasks}
+
+        return Vectors(chosen(self.pairs), chosen(self.source), chosen(self.gold))
 
 
 class Circuit(NamedTuple):

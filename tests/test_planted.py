@@ -110,6 +110,22 @@ def test_each_node_has_one_copy_of_its_kind_and_layers_keep_their_order(seed):
     assert len(set.union(*layers)) == 3
 
 
+def test_idle_heads_are_silenced_in_either_way_and_are_random_otherwise():
+    wide, links = widen(small(), heads=8, layers=6)
+    silenced = set()
+    for layer, block in enumerate(wide.model.layers):
+        attention, width = block.self_attn, block.self_attn.head_dim
+        for head in range(8):
+            rows = slice(head * width, (head + 1) * width)
+            value, output = attention.v_proj.weight[rows], attention.o_proj.weight[:, rows]
+            zero = (not value.any(), not output.any())
+            is_idle = not links[:, NodeSet(6, 8).index(f"a{layer}.h{head}")].any()
+            assert sum(zero) == is_idle
+            silenced.add(zero)
+            assert attention.q_proj.weight[rows].std() > 0.01
+    assert silenced == {(True, False), (False, True), (False, False)}
+
+
 def test_the_seed_decides_all_and_nothing_else_changes():
     source = small()
     before = {name: value.clone() for name, value in source.state_dict().items()}

@@ -25,9 +25,10 @@ from typing import NamedTuple
 import torch
 from accelerate import init_empty_weights
 from jaxtyping import Bool, Int
-from torch import Tensor
-from transformers import LlamaForCausalLM
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM, PreTrainedModel
 
+from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError, ModelError
 from dfa_tl.nodes import NodeSet
 from dfa_tl.settings import check_seed, whole_number
@@ -48,8 +49,9 @@ class PlantedTarget(NamedTuple):
     links: Bool[Tensor, "source target"]
 
 
+@checked_arguments
 @torch.no_grad()
-def widen(model: LlamaForCausalLM, *, heads: int, layers: int, seed: int = 0) -> PlantedTarget:
+def widen(model: PreTrainedModel, *, heads: int, layers: int, seed: int = 0) -> PlantedTarget:
     """A model with more heads and layers, and the logits of the given one.
 
     Args:
@@ -72,7 +74,7 @@ def widen(model: LlamaForCausalLM, *, heads: int, layers: int, seed: int = 0) ->
         AutoTokenizer.from_pretrained(folder).save_pretrained("wide")
         target = load_model("./wide")
     """
-    if type(model) is not LlamaForCausalLM:
+    if not isinstance(model, LlamaForCausalLM):
         raise ModelError(
             f"widen takes a LlamaForCausalLM of Transformers, got a {type(model).__name__}"
         )
@@ -90,6 +92,7 @@ def widen(model: LlamaForCausalLM, *, heads: int, layers: int, seed: int = 0) ->
     target = NodeSet(layers, heads)
     links = torch.zeros(len(source), len(target), dtype=torch.bool)
     whole = model.state_dict()
+    head_dim = len(whole[f"{LAYERS}0.self_attn.q_proj.weight"]) // source.n_heads
     weights = {name: value for name, value in whole.items() if not name.startswith(LAYERS)}
     copied = _places(layers, source.n_layers, generator).sort().values.tolist()
     for layer in range(layers):
@@ -99,7 +102,7 @@ def widen(model: LlamaForCausalLM, *, heads: int, layers: int, seed: int = 0) ->
         places = _places(heads, source.n_heads if is_copy else 0, generator)
         prefix = f"{LAYERS}{origin}."
         given = {name[len(prefix) :]: whole[name] for name in whole if name.startswith(prefix)}
-        wide = _wider_attention(given, config.head_dim, heads, places, generator)
+        wide = _wider_attention(given, head_dim, heads, places, generator)
         wide |= _rest(given, is_copy, generator)
         weights |= {f"{LAYERS}{layer}.{name}": value for name, value in wide.items()}
         if is_copy:
@@ -107,12 +110,13 @@ def widen(model: LlamaForCausalLM, *, heads: int, layers: int, seed: int = 0) ->
             links[first + torch.arange(source.n_heads), there + places] = True
             links[first + source.n_heads, there + heads] = True
     config.num_hidden_layers, config.num_attention_heads = layers, heads
-    config.num_key_value_heads = heads
+    config.num_key_value_heads, config.head_dim = heads, head_dim
     with init_empty_weights(include_buffers=False):
         wider = LlamaForCausalLM(config)
     wider.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
     wider.tie_weights()
-    return PlantedTarget(wider.to(model.device).eval(), links)
+    nn.Module.to(wider, model.device)  # the buffers
+    return PlantedTarget(wider.eval(), links)
 
 
 def _places(n: int, chosen: int, generator: torch.Generator) -> Int[Tensor, " place"]:
