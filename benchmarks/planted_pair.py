@@ -295,9 +295,16 @@ def drawn(table: pd.DataFrame) -> go.Figure:
             figure.add_trace(trace, **layout.cell(panel))
     gold = float(table[table.method == "gold"].cpr.mean())
     for panel, measure in enumerate(MEASURES):
-        level, text = (gold, "gold") if measure == "cpr" else (0.5, "chance")
-        line = {"dash": "dot", "width": 1}
-        figure.add_hline(level, line=line, annotation_text=text, **layout.cell(panel))
+        level, text, side = (
+            (gold, "gold", "top left") if measure == "cpr" else (0.5, "chance", "bottom right")
+        )
+        figure.add_hline(
+            level,
+            line={"dash": "dot", "width": 1},
+            annotation={"text": text},
+            annotation_position=side,
+            **layout.cell(panel),
+        )
     figure.update_xaxes(title="training tasks", dtick=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.12})
     last: Any = summary(table).loc[list(DRAWN)]
