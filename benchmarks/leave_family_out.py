@@ -26,14 +26,18 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
 from dfa_tl import (
     LINEAR_KS,
+    Alignment,
     AlignmentConfig,
+    NodeModel,
     NodeScores,
+    PairDataset,
     align,
     attribute,
     controls,
@@ -81,7 +85,7 @@ def main() -> None:
     gold = {task: attribute(target, pairs) for task, pairs in data.items()}
     masks = {task: controls.target_only(target, data[task], settings) for task in data}
     split = "test" if arguments.test else "validation"
-    trained: dict[tuple[str, ...], dict[str, object]] = {}
+    trained: dict[tuple[str, ...], Trained] = {}
     rows = []
     for task in data:
         others = tuple(other for other in data if family_of(other) != family_of(task))
@@ -97,9 +101,9 @@ def main() -> None:
         predictions = {
             "gold": gold[task],
             "target_only": masks[task],
-            "DFA": W["DFA"].transfer(s),
-            "no_source": W["no_source"].transfer(uniform),
-            "task_identity": W["task_identity"].transfer(W["one_hot"][near]),
+            "DFA": W.dfa.transfer(s),
+            "no_source": W.no_source.transfer(uniform),
+            "task_identity": W.task_identity.transfer(W.one_hot[near]),
             "ridge_gold": controls.regression(training, their_gold).transfer(s),
             "ridge_mask": ridge_mask,
             "nearest_gold": gold[near],
@@ -130,29 +134,46 @@ def main() -> None:
                 }
             )
         _save(rows, arguments.out)
-    means = pd.DataFrame(rows).groupby(["family", "way"])[["cpr", "cmd"]].mean()
-    print(means.groupby("way").mean().sort_values("cpr").to_string(float_format="{:.3f}".format))
+    by_family = (
+        pd.DataFrame(rows).groupby(["family", "way"], as_index=False).mean(numeric_only=True)
+    )
+    means: Any = by_family.groupby("way")[["cpr", "cmd"]].mean()
+    print(means.sort_values("cpr").round(3).to_string())
 
 
-def _train(tasks, source_scores, target, data, settings):
-    one_hot = {}
-    first = source_scores[tasks[0]].nodes
-    for number, task in enumerate(tasks):
-        values = torch.zeros(len(first))
-        values[number] = 1.0
-        one_hot[task] = NodeScores(first, values)
-    uniform = dict.fromkeys(tasks, controls.uniform_s(first))
+class Trained(NamedTuple):
+    """What is trained on the tasks of the other families."""
+
+    dfa: Alignment
+    no_source: Alignment
+    task_identity: Alignment
+    one_hot: dict[str, NodeScores]
+
+
+def _train(
+    tasks: tuple[str, ...],
+    source_scores: Mapping[str, NodeScores],
+    target: NodeModel,
+    data: Mapping[str, PairDataset],
+    settings: AlignmentConfig,
+) -> Trained:
+    nodes = source_scores[tasks[0]].nodes
+    one_hot = {
+        task: NodeScores(nodes, values)
+        for task, values in zip(tasks, torch.eye(len(nodes)), strict=False)
+    }
+    uniform = dict.fromkeys(tasks, controls.uniform_s(nodes))
     pairs = {task: data[task] for task in tasks}
     raw = replace(settings, normalization="none", initialization="zero")
-    return {
-        "DFA": align({task: source_scores[task] for task in tasks}, target, pairs, settings),
-        "no_source": align(uniform, target, pairs, settings),
-        "task_identity": align(one_hot, target, pairs, raw),
-        "one_hot": one_hot,
-    }
+    return Trained(
+        align({task: source_scores[task] for task in tasks}, target, pairs, settings),
+        align(uniform, target, pairs, settings),
+        align(one_hot, target, pairs, raw),
+        one_hot,
+    )
 
 
-def _value(text: str) -> object:
+def _value(text: str) -> Any:
     for kind in (int, float):
         try:
             return kind(text)
@@ -167,9 +188,9 @@ def _save(rows: list[dict[str, object]], path: Path) -> None:
     keys = ["source", "target", "settings", "split", "seed", "task"]
     if path.exists():
         before = pd.read_csv(path)
-        new = frame[keys].drop_duplicates()
-        kept = before.merge(new, on=keys, how="left", indicator=True)
-        frame = pd.concat([kept[kept["_merge"] == "left_only"].drop(columns="_merge"), frame])
+        new = set(frame[keys].itertuples(index=False, name=None))
+        old = [row not in new for row in before[keys].itertuples(index=False, name=None)]
+        frame = pd.concat([before[old], frame])
     text = frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     write_file(path, text.encode())
 

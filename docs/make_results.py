@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfa_tl import StudyResults, analysis
+from dfa_tl.analysis.render import Table
 from dfa_tl.io.atomic import write_file
 from dfa_tl.report.findings import headline
 
@@ -51,7 +52,7 @@ def leave_family_out() -> str:
     means = by_family.groupby(["pair", "way"]).mean().reset_index()
     means = means.sort_values(["pair", "cpr"], ascending=[True, False])
     means = means.rename(columns={"cpr": "CPR", "cmd": "CMD"})
-    return means.to_markdown(index=False, floatfmt=".2f") + "\n"
+    return Table(means).to_markdown()
 
 
 if __name__ == "__main__":

@@ -187,8 +187,8 @@ def train(
         order: list[int] = []
         for step in bar:
             if not order:
-                order = torch.randperm(len(batches), generator=generator).flip(0).tolist()
-            number = order.pop()
+                order = [*torch.randperm(len(batches), generator=generator).numpy()]
+            number = int(order.pop(0))
             task, batch = batches[number]
             if settings.schedule == "linear":
                 for group, (_, rate) in zip(optimizer.param_groups, rates, strict=True):
