@@ -134,11 +134,9 @@ def main() -> None:
                 }
             )
         _save(rows, arguments.out)
-    by_family = (
-        pd.DataFrame(rows).groupby(["family", "way"], as_index=False).mean(numeric_only=True)
-    )
-    means: Any = by_family.groupby("way")[["cpr", "cmd"]].mean()
-    print(means.sort_values("cpr").round(3).to_string())
+    frame: Any = pd.DataFrame(rows)
+    by_family = frame.groupby(["family", "way"])[["cpr", "cmd"]].mean()
+    print(by_family.groupby("way").mean().sort_values("cpr").round(3).to_string())
 
 
 class Trained(NamedTuple):

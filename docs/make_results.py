@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -46,7 +47,7 @@ def main() -> None:
 
 def leave_family_out() -> str:
     """Mean CPR and CMD over families of each way to predict a circuit, best first."""
-    rows = pd.read_csv(ROOT / "benchmarks" / "results" / "leave_family_out.csv")
+    rows: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "leave_family_out.csv")
     pair = rows["source"] + " -> " + rows["target"]
     by_family = rows.assign(pair=pair).groupby(["pair", "way", "family"])[["cpr", "cmd"]].mean()
     means = by_family.groupby(["pair", "way"]).mean().reset_index()

@@ -26,9 +26,10 @@ class AlignmentConfig:
     """Settings of `align`.
 
     The defaults were chosen on validation pairs of the bundled pair, with the whole family of the
-    test task left out of training (`benchmarks/leave_family_out.py`: three families, 48 pairs a
-    task, 100 steps, `nap-ig-inputs`, linear grid, one seed). CPR, mean over families, of the
-    transferred circuit and of the same training without a source:
+    test task left out of training (three families, 48 pairs a task, 32 validation pairs, 100 steps,
+    `nap-ig-inputs`, linear grid, one seed; `benchmarks/leave_family_out.py` takes other settings by
+    `--set`). CPR, mean over families, of the transferred circuit and of the same training without a
+    source:
 
     | objective | W starts from | b | CPR | without a source |
     |---|---|---|---|---|
