@@ -45,7 +45,6 @@ from dfa_tl import (
     load_model,
     load_task,
 )
-from dfa_tl.alignment.linear_map import normalize
 from dfa_tl.evaluation.doable import doable_tasks
 from dfa_tl.io.atomic import write_file
 from dfa_tl.tasks import TOY_TASKS
@@ -53,12 +52,6 @@ from dfa_tl.tasks.registry import family_of
 
 OUT = Path(__file__).parent / "results" / "leave_family_out.csv"
 N_RANDOM = 20
-
-
-def nearest(scores: NodeScores, training: Mapping[str, NodeScores]) -> str:
-    """The training task whose source scores correlate best with those of the test task."""
-    own = normalize(scores.values, "centered")
-    return max(training, key=lambda task: float(own @ normalize(training[task].values, "centered")))
 
 
 def main() -> None:
@@ -93,7 +86,7 @@ def main() -> None:
             trained[others] = _train(others, source_scores, target, data, settings)
         W = trained[others]
         s, training = source_scores[task], {other: source_scores[other] for other in others}
-        near = nearest(s, training)
+        near = controls.nearest_task(s, training)
         their_gold = {other: gold[other] for other in others}
         their_masks = {other: masks[other] for other in others}
         uniform = controls.uniform_s(source.nodes)

@@ -316,6 +316,16 @@ def test_regression_fits_the_training_tasks_or_falls_back_to_mean_gold():
     assert alone.transfer(source["c"]).values.tolist() == pytest.approx([1, -1])
 
 
+def test_the_nearest_task_is_the_one_that_correlates_best():
+    training = {"a": scores_of([1, 2, 3, 4, 5, 9]), "b": scores_of([-9, 5, 1, 4, 1, -3])}
+    assert controls.nearest_task(scores_of([10, 20, 30, 40, 50, 60]), training) == "a"
+    assert controls.nearest_task(scores_of([-0.9, 0.5, 0, 0.4, 0, -0.4]), training) == "b"
+    with pytest.raises(ConfigError, match="no tasks: give source_scores of at least one"):
+        controls.nearest_task(scores_of([1, 2, 3, 4, 5, 6]), {})
+    with pytest.raises(ScoresError):
+        controls.nearest_task(scores_of([1, 2], ONE_HEAD), training)
+
+
 def test_no_task_dominates_by_its_scale():
     source, gold = supervised_case()
     larger = gold | {"b": scores_of([1e4, 2e4], ONE_HEAD)}

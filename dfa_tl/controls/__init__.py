@@ -13,6 +13,8 @@ uniform_s           trained and tested on constant s: one mask for all tasks, so
 target_only         no W: a free mask trained on the task itself, without any source
 regression          ridge from source to gold scores of the training tasks: W with supervision
 mean_gold           the mean of the training tasks' gold scores: supervision without a source
+nearest_gold        the gold scores of the training task with the nearest source scores: the source
+                    says only which known task this one is like (`nearest_task`)
 
 `CONTROLS` says how a study uses them.
 """
@@ -23,6 +25,7 @@ from dfa_tl.controls.control import Need as Need
 from dfa_tl.controls.registry import CONTROLS as CONTROLS
 from dfa_tl.controls.registry import register_control as register_control
 from dfa_tl.controls.supervised import mean_gold as mean_gold
+from dfa_tl.controls.supervised import nearest_task as nearest_task
 from dfa_tl.controls.supervised import regression as regression
 from dfa_tl.controls.trained import target_only as target_only
 from dfa_tl.controls.untrained import depth_mean_paper_W as depth_mean_paper_W

@@ -14,7 +14,7 @@ from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.control import Control, Inputs, Need, StandIn
 from dfa_tl.controls.regimes import COMPARED, Regime, Style
-from dfa_tl.controls.supervised import mean_gold, regression
+from dfa_tl.controls.supervised import mean_gold, nearest_task, regression
 from dfa_tl.controls.trained import target_only
 from dfa_tl.controls.untrained import (
     depth_mean_paper_W,
@@ -70,6 +70,10 @@ def _untrained_W(inputs: Inputs) -> NodeScores:
 def _regression(inputs: Inputs) -> NodeScores:
     W = regression(inputs.training_scores, inputs.training_gold, inputs.penalty)
     return W.transfer(inputs.scores)
+
+
+def _nearest_gold(inputs: Inputs) -> NodeScores:
+    return inputs.training_gold[nearest_task(inputs.scores, inputs.training_scores)]
 
 
 GREY, DARK_GREY, BLUE = "#8A8A8A", "#5A5A5A", "#56B4E9"
@@ -176,6 +180,15 @@ CONTROLS: Registry[Control] = Registry(
             needs=(Need.TRAINING_GOLD,),
             regimes=ZERO_SHOT,
             style=Style(DARK_GREY, "dash", "hourglass"),
+        ),
+        Control(
+            name="nearest_gold",
+            description="the gold scores of the training task whose source scores are most like "
+            "the test task's",
+            build=_nearest_gold,
+            needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_GOLD),
+            regimes=ZERO_SHOT,
+            style=Style(DARK_GREY, "longdash", "triangle-right"),
         ),
     ),
 )

@@ -103,6 +103,23 @@ def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
     )
 
 
+@checked_arguments
+def nearest_task(scores: NodeScores, source_scores: Mapping[str, NodeScores]) -> str:
+    """The training task whose source scores have the largest Pearson correlation with `scores`.
+
+    Raises:
+        ConfigError: no training tasks.
+        ScoresError: scores of different models.
+    """
+    if not source_scores:
+        raise ConfigError("no tasks: give source_scores of at least one")
+    own = _standardised({"test": scores}, "source")[0]
+    first = next(iter(source_scores.values()))
+    check_nodes(scores, first.nodes, "the first task's source model")
+    others = _standardised(source_scores, "source")
+    return list(source_scores)[int((others @ own).argmax())]
+
+
 def _by_task(scores: NodeScores | Mapping[str, NodeScores]) -> Mapping[str, NodeScores]:
     """The scores by task; a single vector belongs to a single task."""
     return {"task": scores} if isinstance(scores, NodeScores) else scores
