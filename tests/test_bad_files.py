@@ -11,14 +11,22 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
 
-from dfa_tl import Alignment, AlignmentChain, NodeScores, NodeSet, controls, evaluate
+from dfa_tl import (
+    Alignment,
+    AlignmentChain,
+    AlignmentConfig,
+    NodeScores,
+    NodeSet,
+    controls,
+    evaluate,
+)
 from dfa_tl.errors import (
     ConfigError,
     DFAError,
@@ -54,6 +62,9 @@ def with_metadata(kind: str, path: Path, tensors: dict, version: int = 1, **meta
     return path
 
 
+SETTINGS = asdict(AlignmentConfig())
+
+
 def scores_file(path: Path, values=None, **changes) -> Path:
     values = torch.tensor([1.0, -2, 3]) if values is None else values
     metadata = {"n_layers": 1, "n_heads": 2, "input": 0.5, "provenance": {}} | changes
@@ -62,7 +73,7 @@ def scores_file(path: Path, values=None, **changes) -> Path:
 
 def alignment_file(path: Path, tensors: dict | None = None, **changes) -> Path:
     metadata = {
-        "source": [1, 2], "target": [1, 2], "config": {}, "provenance": {}, "tasks": None
+        "source": [1, 2], "target": [1, 2], "config": SETTINGS, "provenance": {}, "tasks": None
     } | changes  # fmt: skip
     return with_metadata("alignment", path, {"W": torch.eye(3)} | (tensors or {}), **metadata)
 
@@ -303,10 +314,10 @@ BAD = {
         "W must hold numbers, it holds torch.int32",
     ),
     "unknown settings": (
-        S, lambda path: alignment_file(path, config={"colour": 1}), Alignment, "colour"
+        S, lambda path: alignment_file(path, config=SETTINGS | {"colour": 1}), Alignment, "colour"
     ),
     "settings that are not finite": (
-        S, lambda path: alignment_file(path, config={"temperature": math.nan}), Alignment,
+        S, lambda path: alignment_file(path, config=SETTINGS | {"temperature": math.nan}), Alignment,
         "NaN is not a JSON number",
     ),
     "a history of another length": (
@@ -322,7 +333,7 @@ BAD = {
         lambda path: with_metadata(
             "alignment-chain", path, {"0.W": torch.eye(3), "1.W": torch.ones(6, 3)},
             steps=[
-                {"source": a, "target": [1, 2], "config": {}, "provenance": {}, "tasks": None}
+                {"source": a, "target": [1, 2], "config": SETTINGS, "provenance": {}, "tasks": None}
                 for a in ([1, 2], [2, 2])
             ],
         ),

@@ -129,7 +129,8 @@ class AlignmentConfig:
         for name in ("sparsity", "profile_penalty"):
             check_number(name, getattr(self, name), least=0)
         for name in ("steps", "epochs", "batch_size", "source_vectors"):
-            if (value := getattr(self, name)) is not None:
+            value = getattr(self, name)
+            if value is not None or name not in ("steps", "epochs"):
                 object.__setattr__(self, name, whole_number(name, value, 1))
         check_seed("seed", self.seed)
         if type(self.target_bias) is not bool:
