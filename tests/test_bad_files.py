@@ -317,8 +317,8 @@ BAD = {
         S, lambda path: alignment_file(path, config=SETTINGS | {"colour": 1}), Alignment, "colour"
     ),
     "settings that are not finite": (
-        S, lambda path: alignment_file(path, config=SETTINGS | {"temperature": math.nan}), Alignment,
-        "NaN is not a JSON number",
+        S, lambda path: alignment_file(path, config=SETTINGS | {"temperature": math.nan}),
+        Alignment, "NaN is not a JSON number",
     ),
     "a history of another length": (
         S,
