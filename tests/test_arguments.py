@@ -137,6 +137,7 @@ class Things:
     def instance(self, name):
         return {
             "Alignment": self.alignment,
+            "AlignmentConfig": self.config,
             "AlignmentChain": self.alignment.then(self.alignment),
             "AlignmentHistory": self.alignment.history,
             "AttentionPatterns": self.patterns,
@@ -320,6 +321,8 @@ class Things:
             "load_model": {"model": "toy-small"},
             "load_task": {"path": None},
             "read_pairs": {"source": self.table, "on_invalid": "raise"},
+            "estimate_study": {"config": QUICK},
+            "nearest_task": {"source_scores": mapping},
             "run_study": {"config": QUICK},
             "target_only": {"target": model},
             "save_figure": {"path": "figure.html"},

@@ -152,6 +152,7 @@ class AlignmentConfig:
                 "rank=None or learned='full'"
             )
 
+    @checked_arguments
     def n_steps(self, n_batches: int) -> int:
         """Steps of the optimiser where the pairs of all tasks make so many batches."""
         if self.steps is not None:
@@ -159,6 +160,7 @@ class AlignmentConfig:
         assert self.epochs is not None, "checked when the settings are built"
         return self.epochs * n_batches
 
+    @checked_arguments
     def passes(self, pairs: Iterable[int]) -> Passes:
         """Passes of one pair through the target that training takes.
 
@@ -167,8 +169,13 @@ class AlignmentConfig:
 
         Args:
             pairs: How many there are, for each task.
+
+        Raises:
+            ConfigError: no pairs.
         """
-        sizes = list(pairs)
+        sizes = [whole_number("pairs", n, 0) for n in pairs]
+        if sum(sizes) < 1:
+            raise ConfigError("passes(pairs=...) counts no pairs: give how many each task has")
         n_batches = sum(-(-n // self.batch_size) for n in sizes)
         seen = round(self.n_steps(n_batches) * sum(sizes) / n_batches)
         before = 2 if self.objective == "removal" else 1
