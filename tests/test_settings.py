@@ -300,6 +300,7 @@ def test_a_study_of_a_method_whose_passes_are_not_known(tmp_path, register):
     rows = results.frame().set_index("regime")
     assert rows.loc["gold", "task_target_forward"].isna().all()
     assert rows.loc["zero-shot", "task_source_forward"].isna().all()
-    assert (rows.loc["uniform_s", "pair_target_forward"] == 4).all()
+    passes = config.variants["default"].passes([2])
+    assert (rows.loc["uniform_s", "pair_target_forward"] == passes.forward).all()
     drawn = {trace.legendgroup for trace in viz.cost_frontier(results).data}
     assert drawn == {"frontier", "uniform_s"}

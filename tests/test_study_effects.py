@@ -105,7 +105,7 @@ def test_structure_before_and_after_training(study):
     """W as it starts has a row of its own, under each settings."""
     table = analysis.structure(study).frame.set_index(["regime", "variant"])
     assert {("untrained_W", "default"), ("untrained_W", "other")} <= set(table.index)
-    for name in ("pearson", "spearman", "overlap_0.2", "profile_pearson", "profile_spearman"):
+    for name in ("pearson", "spearman", "profile_pearson", "profile_spearman"):
         values = {
             table.loc[row][name]
             for row in (

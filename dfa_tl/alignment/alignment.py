@@ -84,7 +84,7 @@ class Alignment(OnHub):
             >>> scores = attribute(source, data)
             >>> alignment = align({"ioi": scores}, target, {"ioi": data})
             >>> [node.name for node in alignment.transfer(scores).top(3)]
-            ['m5', 'm4', 'a4.h4']
+            ['m5', 'm4', 'a4.h2']
         """
         check_nodes(scores, self.source, "the alignment's source model")
         check_scored(scores)

@@ -110,7 +110,7 @@ def align(
         >>> source, target = load_model("toy-small"), load_model("toy-large")
         >>> data = load_task("ioi", n=16)
         >>> align({"ioi": attribute(source, data)}, target, {"ioi": data})
-        Alignment(15 source x 42 target nodes, 3 steps)
+        Alignment(15 source x 42 target nodes, 100 steps)
     """
     settings = config or AlignmentConfig()
     data = by_task(data)

@@ -70,7 +70,7 @@ class Placement:
     def _chosen_dtype(self) -> torch.dtype:
         if self.dtype is None:
             return torch.float32
-        if self.dtype == AUTO:
+        if isinstance(self.dtype, str) and self.dtype == AUTO:
             fast = all(map(computes_in_bfloat16, self.devices))
             return torch.bfloat16 if fast else torch.float32
         found = DTYPES.get(self.dtype) if isinstance(self.dtype, str) else self.dtype
@@ -101,7 +101,7 @@ def dtype_name(dtype: torch.dtype | str, device: str | None = None) -> str:
     Raises:
         ConfigError: no such type, or `auto` for a device that is not here.
     """
-    chosen = Placement(dtype, device if dtype == AUTO else None).dtype
+    chosen = Placement(dtype, device if isinstance(dtype, str) and dtype == AUTO else None).dtype
     return next(name for name, each in DTYPES.items() if each == chosen)
 
 
