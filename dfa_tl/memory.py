@@ -28,7 +28,6 @@ from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.tensor_memory import peak_of
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice, whole_number
-from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.pairs import PairDataset
 
 OTHER_JOBS = ("evaluate", "align")
@@ -76,11 +75,7 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
     longest = int(pairs.lengths.argmax())
 
     def peak(rows: int, batch: int) -> int:
-        same = [longest] * rows
-        few = TokenPairs(
-            pairs.clean[same], pairs.corrupt[same], pairs.lengths[same], pairs.answers[same],
-            pairs.name,
-        )  # fmt: skip
+        few = pairs.rows([longest] * rows)
         probe = PairDataset((), name=pairs.name, tokens=few)
         return peak_of(run_job(model, probe, job, batch), model.device)
 

@@ -4,9 +4,15 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
-from dfa_tl import AlignmentConfig, load_model
-from dfa_tl.evaluation.circuits import expected_runs
+from dfa_tl import AlignmentConfig, NodeScores, load_model
+from dfa_tl.evaluation.circuits import (
+    circuits_of,
+    distinct_circuits,
+    expected_runs,
+    first_layer_run,
+)
 from dfa_tl.models.shape import model_shape
 from dfa_tl.nodes import NodeSet
 from dfa_tl.study import PairSpec, StudyConfig, estimate_study, run_study
@@ -84,12 +90,23 @@ def test_memory_and_disk_are_of_the_right_size(study):
     assert estimate.memory > 100 * 2**20  # Python and PyTorch themselves
 
 
-def test_expected_runs_of_one_vector():
-    """On a grid from nothing to everything, the last circuit is the clean run itself."""
+def test_expected_runs_by_hand():
+    """The full circuit is the clean run itself, and the empty one starts at layer 0."""
     nodes = NodeSet(2, 1)
-    # The empty circuit starts at layer 0; the next ones start at the layer of the node that joins.
-    assert 1 <= expected_runs(1, nodes, (0.0, 1.0), "nodes") <= 1
-    assert expected_runs(2, nodes, (0.0, 0.5, 1.0), "nodes") <= 3
+    assert expected_runs(1, nodes, (0.0, 1.0), "nodes") == 1
+    assert expected_runs(9, nodes, (0.0, 1.0), "nodes") == 1  # all vectors have the same two
+
+
+def test_expected_runs_count_the_layers_that_differ():
+    nodes, ks = NodeSet(5, 3), (0.0, 0.3, 0.7, 1.0)
+    drawn = torch.Generator().manual_seed(0)
+    vectors = [NodeScores(nodes, torch.randn(20, generator=drawn), input=1.0) for _ in range(3)]
+    circuits = {str(n): circuits_of(vector, ks, "nodes") for n, vector in enumerate(vectors)}
+    before, layers = torch.ones(20, dtype=torch.bool), 0
+    for kept in distinct_circuits(circuits)[0]:
+        layers += 5 - first_layer_run(kept, before, 5)
+        before = kept
+    assert expected_runs(3, nodes, ks, "nodes") == pytest.approx(layers / 5)
 
 
 def test_speed_grows_with_passes_and_tokens():

@@ -58,7 +58,7 @@ def inputs_of(control: Control, case) -> Inputs:
             "task": test,
             "train_tasks": train_tasks,
             "nodes": nodes,
-            "config": control.settings(CONFIG),
+            "config": CONFIG,
             **given,
         }
     )
@@ -122,7 +122,6 @@ def test_it_is_described_and_told_apart(control):
     assert len(control.description) > 20
     assert not control.description.endswith(".")
     assert Regime.CROSS_TASK not in control.regimes, "it has several W for one test task"
-    assert control.settings(CONFIG).seed == CONFIG.seed
 
 
 def test_what_no_control_can_be():

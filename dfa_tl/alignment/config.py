@@ -26,23 +26,12 @@ class AlignmentConfig:
     """Settings of `align`.
 
     The defaults were chosen on validation pairs of the bundled pair, with the whole family of the
-    test task left out of training (three families, 48 pairs a task, 32 validation pairs, 100 steps,
-    `nap-ig-inputs`, linear grid, one seed; `benchmarks/leave_family_out.py` takes other settings by
-    `--set`). CPR, mean over families, of the transferred circuit and of the same training without a
-    source:
-
-    | objective | W starts from | b | CPR | without a source |
-    |---|---|---|---|---|
-    | removal | depth-mean | none | .61 (default) | .38 |
-    | injection | depth-mean | none | .60 | .35 |
-    | removal | depth-mean | fixed at 2 | .38 | .33 |
-    | removal | depth-mean | trained from 2 | .35 | .33 |
-    | removal | 0 | trained from 2, 300 steps | .43 | .35 |
-
-    Gold reaches .77 there. A W that starts from the depth-mean map and moves little keeps what the
-    map says of nodes that no training task needs; a trained b gives them all to the sparsity term.
-    On real models a free mask (`controls.target_only`) is robust under `removal` and fragile under
-    `injection`, so `removal` is the default for both.
+    test task left out of training. There, the transferred circuit reaches a CPR of .61, the same
+    training without a source .39 and gold .77 (`python benchmarks/leave_family_out.py --pairs 48`,
+    mean over three families, one seed; `--set` takes other settings). `injection` did about as well
+    in these trials. A trained b, or logits that start at 2, did worse: the sparsity term then
+    decides about all nodes that no training task needs, while a W that starts from the depth-mean
+    map keeps what the map says of them.
 
     Attributes:
         objective: How the target is patched in training (`dfa_tl.alignment.train`): `removal` is

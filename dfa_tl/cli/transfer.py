@@ -59,9 +59,8 @@ def transfer(
     r"""Carry a task's circuit over to a larger model, and measure how faithful it is there.
 
     W is trained on the other tasks (zero-shot), and again on this task alone (in-distribution).
-    A task that one of the models cannot do is left out.
     Both circuits are measured next to gold, attributed on the target itself, and next to a W
-    trained without a source (uniform_s).
+    trained without a source (uniform_s). A task that one of the models cannot do is left out.
 
     Examples:
       dfa-tl transfer --source toy-small --target toy-large --task ioi --out out/ioi

@@ -85,10 +85,9 @@ class Control:
         is_main: Whether a study measures it in every view and the report shows it first.
         every_variant: Whether it is made for each of a study's settings of W, not the first only.
         takes_chains: Whether it makes sense with models between source and target.
-        settings: Turns the study's settings of W into its own; by default they are the same.
         passes: Counts, from the settings and the number of pairs of each task, the passes of one
-            pair through the target, for a
-            control that trains more than W. If they are unknown, tables leave its cost empty.
+            pair through the target, for a control that trains more than W. If they are unknown,
+            tables leave its cost empty.
         label: Its name in sentences; by default its name with spaces.
         style: How it looks in figures.
 
@@ -107,7 +106,6 @@ class Control:
     is_main: bool = False
     every_variant: bool = False
     takes_chains: bool = True
-    settings: Callable[[AlignmentConfig], AlignmentConfig] = lambda settings: settings
     passes: Callable[[AlignmentConfig, Iterable[int]], Passes] = lambda settings, pairs: Passes()
     label: str = ""
     style: Style = PLAIN

@@ -141,7 +141,7 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
     for spec in specs:
         spec.load()
     loading = time.perf_counter() - began
-    held = peak_rss()
+    held = max((_held_on(spec.load().device) for spec in specs), default=0)
     works = {key: job.workload(job.model_run.load().nodes) for key, job in jobs.items()}
     per_row = _seconds_of_row(config)
     taken: dict[str, float] = {}
@@ -157,9 +157,9 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
         longest = tokens[max(lengths, key=lambda sample: lengths[sample])]
         speed = measured_speed(spec.load(), longest, config.batch_size)
         for key, work in here.items():
-            pairs = sum(sample.size for sample in work.data)
-            length = sum(lengths[sample] * sample.size for sample in work.data) / pairs
-            taken[key] = speed.seconds(work, pairs, length) + work.rows * per_row
+            tokens_in_all = sum(lengths[sample] * sample.size for sample in work.data)
+            taken[key] = speed.seconds(work, work.pairs, tokens_in_all / work.pairs)
+            taken[key] += work.rows * per_row
         models[spec.name] = ModelCost(
             forward=sum(work.forward for work in here.values()),
             backward=sum(work.backward for work in here.values()),
@@ -178,8 +178,10 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
     )
 
 
-def peak_rss() -> int:
-    """The most bytes of memory that this process has held."""
+def _held_on(device: torch.device) -> int:
+    """Bytes that this process holds on a GPU, or the most that it has held of the host's memory."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 
@@ -227,14 +229,7 @@ def _seconds(run: Callable[[], None], device: torch.device) -> float:
 
 
 def _copies(pairs: TokenPairs, row: int, n: int) -> PairDataset:
-    rows = [row] * n
-    return PairDataset.from_tokens(
-        pairs.clean[rows],
-        pairs.corrupt[rows],
-        pairs.answers[rows],
-        pairs.lengths[rows],
-        name="copies",
-    )
+    return PairDataset((), name=pairs.name, tokens=pairs.rows([row] * n))
 
 
 def _lengths(data: PairDataset) -> float:
@@ -254,28 +249,22 @@ def _peak(
         elif isinstance(job, TrainingJob):
             kind = "align"
         work = works[job.key]
-        if kind not in largest or _pairs(work) > _pairs(largest[kind]):
+        if kind not in largest or work.pairs > largest[kind].pairs:
             largest[kind] = work
     pairs = data.tokenize(model)
     longest = int(pairs.lengths.argmax())
     return max(
         estimate_memory(
-            model, _copies(pairs, longest, _pairs(work)), kind, batch_size=work.batch_size
+            model, _copies(pairs, longest, work.pairs), kind, batch_size=work.batch_size
         )
         for kind, work in largest.items()
     )
 
 
-def _pairs(work: Workload) -> int:
-    return sum(sample.size for sample in work.data)
-
-
 def _seconds_of_row(config: StudyConfig) -> float:
     """The time that the intervals of one row take."""
-    ks, values = (
-        LINEAR_KS,
-        np.random.default_rng(0).normal(size=(len(LINEAR_KS), config.test_pairs)),
-    )
+    ks = LINEAR_KS
+    values = np.random.default_rng(0).normal(size=(len(ks), config.test_pairs))
     curve = FaithfulnessCurve(
         ks=ks,
         n_kept=tuple(range(len(ks))),

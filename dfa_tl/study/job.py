@@ -49,6 +49,11 @@ class Workload(NamedTuple):
     rows: int = 0
     numbers: int = 0
 
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are."""
+        return sum(sample.size for sample in self.data)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Job(ABC):

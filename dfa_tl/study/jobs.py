@@ -180,15 +180,8 @@ class AttributeJob(ScoresJob):
 
 
 def _subset(data: PairDataset, indices: list[int]) -> PairDataset:
-    tokens = data.tokens
-    assert tokens is not None
-    return PairDataset.from_tokens(
-        tokens.clean[indices],
-        tokens.corrupt[indices],
-        tokens.answers[indices],
-        tokens.lengths[indices],
-        name=tokens.name,
-    )
+    assert data.tokens is not None
+    return PairDataset((), name=data.name, tokens=data.tokens.rows(indices))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

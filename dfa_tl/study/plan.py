@@ -167,7 +167,7 @@ class _Planner:
             train_tasks=tasks,
             seed=seed_of("draw", self.seed, draw),
             penalty=self.config.penalty,
-            config=_for_training(control.settings(self._settings(variant))),
+            config=_for_training(self._settings(variant)),
             scores=self._attribute(models.source, task) if Need.SCORES in needs else None,
             alignments=self._alignments(tasks, variant, control) if Need.ALIGNMENT in needs else (),
             training_scores=training(Need.TRAINING_SCORES, models.source),

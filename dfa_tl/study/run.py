@@ -159,8 +159,8 @@ def run_study(
     write_description(folder, study)
     store = Store(folder)
     store.clear_temporary()
-    missing = [group for group in groups if not all(map(store.has, group.jobs))]
     shown = StudyProgress(groups, store, show=progress)
+    missing = [group for group in groups if not shown.done.issuperset(j.key for j in group.jobs)]
     try:
         failed = _run_all(missing, folder, executor, shown)
         if failed:

@@ -127,6 +127,14 @@ class TokenPairs:
                     f"vocabulary, 0 to {size - 1}; token ids hold for one tokenizer only"
                 )
 
+    def rows(self, indices: Sequence[int]) -> TokenPairs:
+        """The pairs at these indices, which may occur more than once."""
+        index = torch.as_tensor(indices, dtype=torch.long, device="cpu")
+        return TokenPairs(
+            self.clean[index], self.corrupt[index], self.lengths[index], self.answers[index],
+            self.name,
+        )  # fmt: skip
+
     def select(self, rows: Tensor | Sequence[int], device: torch.device | str) -> PairBatch:
         """The pairs at `rows` as a batch on `device`."""
         index = torch.as_tensor(rows, dtype=torch.long, device="cpu")
