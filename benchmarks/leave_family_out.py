@@ -101,9 +101,9 @@ def main() -> None:
             "ridge_mask": ridge_mask,
             "nearest_gold": gold[near],
             "nearest_mask": masks[near],
-            "mean_gold": controls.mean_gold(their_gold),
-            "mean_mask": controls.mean_gold(their_masks),
-            "ridge_mask + nearest": controls.mean_gold({"a": ridge_mask, "b": masks[near]}),
+            "mean_gold": controls.mean_scores(their_gold),
+            "mean_mask": controls.mean_scores(their_masks),
+            "ridge_mask + nearest": controls.mean_scores({"a": ridge_mask, "b": masks[near]}),
         }
         for draw in range(N_RANDOM):
             predictions[f"random {draw}"] = controls.random_s(target.nodes, draw)

@@ -147,7 +147,7 @@ def least_norm(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int)
 
 def mean_gold(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> Circuit:
     """Ridge's twin: the mean gold scores of the training tasks."""
-    return Circuit(controls.mean_gold(vectors.gold))
+    return Circuit(controls.mean_scores(vectors.gold))
 
 
 def depth_mean(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> Circuit:

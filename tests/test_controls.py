@@ -86,6 +86,14 @@ def test_scrambling_keeps_every_value_and_leaves_out_what_has_none():
         assert sorted(kept) == [1, 3, 4, 5]
 
 
+def test_scrambling_keeps_heads_and_mlps_apart():
+    mlps = [node for node in SOURCE if not node.is_head]
+    before = scores_of([1, 2, 3, 4, 5, 6])
+    for seed in range(10):
+        after = controls.scrambled_s(before, seed)
+        assert sorted(after[node] for node in mlps) == sorted(before[node] for node in mlps)
+
+
 @pytest.mark.parametrize("objective", ["removal", "injection"])
 def test_target_bias_equals_the_oracle(llama, objective):
     config = small_config(target_bias=True, initial_logit=0.0, objective=objective)
@@ -215,18 +223,20 @@ def test_depth_mean_W_is_the_untrained_prior():
 
 
 def test_permuted_W_moves_columns_and_bias_together():
-    W, bias = torch.arange(12.0).reshape(6, 2), torch.tensor([5.0, 6.0])
-    alignment = Alignment(W, SOURCE, ONE_HEAD, bias=bias)
+    W, bias = torch.arange(18.0).reshape(6, 3), torch.tensor([5.0, 6.0, 7.0])
+    target = NodeSet(1, 2)
+    alignment = Alignment(W, SOURCE, target, bias=bias)
     permuted = [controls.permuted_W(alignment, seed) for seed in range(8)]
     swapped = [not torch.equal(each.W, W) for each in permuted]
     assert any(swapped)
     assert not all(swapped)
     for each, is_swapped in zip(permuted, swapped, strict=True):
-        torch.testing.assert_close(each.W, W.flip(1) if is_swapped else W)
+        order = [1, 0, 2] if is_swapped else [0, 1, 2]  # the MLP stays the MLP
+        torch.testing.assert_close(each.W, W[:, order])
         assert each.bias is not None
-        torch.testing.assert_close(each.bias, bias.flip(0) if is_swapped else bias)
+        torch.testing.assert_close(each.bias, bias[order])
     assert torch.equal(controls.permuted_W(alignment, 3).W, permuted[3].W)
-    assert controls.permuted_W(Alignment(W, SOURCE, ONE_HEAD), 0).bias is None
+    assert controls.permuted_W(Alignment(W, SOURCE, target), 0).bias is None
     assert torch.equal(alignment.W, W)
 
 
@@ -310,7 +320,7 @@ def test_regression_fits_the_training_tasks_or_falls_back_to_mean_gold():
     close = controls.regression(source, gold, 1e-6)
     assert close.transfer(source["b"]).values.tolist() == pytest.approx([-1, 1], abs=1e-3)
     far = controls.regression(source, gold, 1e9)
-    mean = controls.mean_gold(gold)
+    mean = controls.mean_scores(gold)
     torch.testing.assert_close(far.transfer(source["b"]).values, mean.values, atol=1e-4, rtol=0)
     alone = controls.regression({"a": source["a"]}, {"a": gold["a"]})
     assert alone.transfer(source["c"]).values.tolist() == pytest.approx([1, -1])
@@ -333,8 +343,8 @@ def test_no_task_dominates_by_its_scale():
         controls.regression(source, larger).W, controls.regression(source, gold).W
     )
     # Standardised: (1, -1), (-1, 1), (1, -1).
-    assert controls.mean_gold(gold).values.tolist() == pytest.approx([1 / 3, -1 / 3])
-    assert controls.mean_gold(larger).values.tolist() == pytest.approx([1 / 3, -1 / 3])
+    assert controls.mean_scores(gold).values.tolist() == pytest.approx([1 / 3, -1 / 3])
+    assert controls.mean_scores(larger).values.tolist() == pytest.approx([1 / 3, -1 / 3])
 
 
 # Alignments: bias and chains
@@ -460,8 +470,8 @@ def test_bad_input(llama):
     with pytest.raises(ConfigError, match=r"penalty=0\.0: must be a number above 0"):
         controls.regression(source, gold, 0.0)
     with pytest.raises(ConfigError, match="no tasks: give target scores of at least one"):
-        controls.mean_gold({})
+        controls.mean_scores({})
     with pytest.raises(ConfigError, match="no tasks: give target scores of at least one"):
         controls.regression({}, {})
     with pytest.raises(ScoresError, match="the first task's target model has 2 nodes"):
-        controls.mean_gold(gold | {"d": random_scores()})
+        controls.mean_scores(gold | {"d": random_scores()})

@@ -44,6 +44,11 @@ def inputs_of(control: Control, case) -> Inputs:
         Need.TRAINING_GOLD: {
             "training_gold": {task: some_scores(nodes, 9 + n) for n, task in enumerate(train_tasks)}
         },
+        Need.TRAINING_MASKS: {
+            "training_masks": {
+                task: some_scores(nodes, 19 + n) for n, task in enumerate(train_tasks)
+            }
+        },
         Need.TARGET: {"target": case.model, "data": data},
     }
     given = {}
@@ -84,7 +89,8 @@ def test_it_changes_neither_its_inputs_nor_the_model_nor_the_random_state(llama,
         found = [*llama.model.tl.parameters(), torch.get_rng_state()]
         if Need.ALIGNMENT in control.needs:
             found.append(inputs.alignment.W)
-        for given in (inputs.training_scores, inputs.training_gold, {"": inputs.scores}):
+        by_task = (inputs.training_scores, inputs.training_gold, inputs.training_masks)
+        for given in (*by_task, {"": inputs.scores}):
             found += [each.values for each in (given or {}).values() if each is not None]
         return found
 

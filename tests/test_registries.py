@@ -58,6 +58,7 @@ def test_regimes_are_their_names():
         ("in-distribution", [("b",)]),
         ("near-distribution", [("c",)]),
         ("zero-shot", [("a", "c")]),
+        ("leave-task-out", [("a", "c")]),
         ("all", [("a", "b", "c")]),
         ("cross-task", [("a",), ("b",), ("c",)]),
     ],
@@ -67,6 +68,17 @@ def test_what_W_is_trained_on(regime, expected):
     assert Regime(regime).train_tasks("b", ("a", "b", "c"), related) == expected
     assert Regime.NEAR_DISTRIBUTION.train_tasks("a", ("a", "b", "c"), related) == []
     assert Regime.ZERO_SHOT.train_tasks("a", ("a",), {}) == []
+
+
+def test_zero_shot_never_trains_on_the_test_tasks_family():
+    tasks = ("ioi", "arc_easy", "mib/arc_challenge", "sva_simple", "sva_relative", "./mine")
+    (trained,) = Regime.ZERO_SHOT.train_tasks("arc_easy", tasks, {})
+    assert trained == ("ioi", "sva_simple", "sva_relative", "./mine")
+    (trained,) = Regime.LEAVE_TASK_OUT.train_tasks("arc_easy", tasks, {})
+    assert trained == ("ioi", "mib/arc_challenge", "sva_simple", "sva_relative", "./mine")
+    (trained,) = Regime.ZERO_SHOT.train_tasks("./mine", tasks, {})
+    assert trained == tasks[:-1]
+    assert Regime.ZERO_SHOT.train_tasks("arc_easy", ("arc_easy", "arc_challenge"), {}) == []
 
 
 NEAREST = Control(

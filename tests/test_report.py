@@ -98,20 +98,21 @@ def mean_cpr(rows, regime: str) -> pd.Series:
 
 def test_the_first_screen_says_what_the_numbers_say(study, page):
     rows = study.frame()
-    ours, gold = mean_cpr(rows, "zero-shot"), mean_cpr(rows, "gold")
-    assert (
-        f"Zero-shot circuits reach CPR {ours.mean():.2f}, gold circuits {gold.mean():.2f}."
-        in page.text
-    )
+    means = rows.groupby("regime")[["cpr", "cmd"]].mean()
+
+    def both(name: str) -> str:
+        return f"{means['cpr'][name]:.2f} (CMD {means['cmd'][name]:.2f})"
+
+    expected = f"Zero-shot circuits reach CPR {both('zero-shot')}, gold circuits {both('gold')}."
+    assert expected in page.text
+    overall = analysis.overall(study).frame.set_index("against")
     for control, words in (("uniform_s", "minus uniform s"), ("target_only", "minus target-only")):
-        differences = (ours - mean_cpr(rows, control)).to_numpy()
-        error = differences.std(ddof=1) / np.sqrt(len(differences))
-        reach = stats.t.ppf(0.975, len(differences) - 1) * error
-        low, high = differences.mean() - reach, differences.mean() + reach
-        said = f"{signed(differences.mean())} [{signed(low)}, {signed(high)}]"
+        difference = (mean_cpr(rows, "zero-shot") - mean_cpr(rows, control)).mean()
+        low, high = overall["low"][control], overall["high"][control]
+        said = f"{signed(difference)} [{signed(low)}, {signed(high)}]"
         statement = next(part for part in page.texts if words in part)
         assert said in statement
-        assert ("includes zero" in page.text) or not low <= 0 <= high
+    assert "rests on one seed, so there is no verdict" in page.text
     first_screen = page.text[: page.text.index("Contents")]
     for label in ("Claim", "Interval", "Controls", "Limits"):
         assert label in first_screen
@@ -143,13 +144,13 @@ def said(
 ) -> dict[str, str]:
     """The first screen of a study in which zero-shot exceeds both controls by so much per task."""
     tasks = list(differences)
-    config = replace(SMALL, tasks=tuple(tasks), **changes)
+    config = replace(SMALL, tasks=tuple(tasks), **{"seeds": (0, 1), **changes})
     pair = config.pairs[0].name
     cpr = {regime_of(config): 0.6, "gold": 0.8}
     rows = pd.DataFrame(
         [
             {"pair": pair, "method": "nap", "variant": "", "regime": name, "test_task": task}
-            | {"cpr": value, "floor": 0.025, "n": 6, "cpr_high": 1.0}
+            | {"cpr": value, "cmd": 0.25, "floor": 0.025, "n": 6, "cpr_high": 1.0}
             | {"cpr_low": float("-inf") if task in unbounded else 0.0}
             for name, value in cpr.items()
             for task in tasks
@@ -162,17 +163,20 @@ def said(
         curves=dict,
     )
     values = np.array(list(differences.values()))
-    interval = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0.05
+    interval = values.mean() - reach, values.mean() + reach
+    counts = {"tasks": len(values), "families": len(values), "seeds": len(config.seeds)}
     key = {"pair": pair, "variant": "default"}
     overall, effects = [], []
     for method in config.methods:
         overall.append(
-            {**key, "method": method, "difference": values.mean(), "tasks": len(values)}
-            | {"low": values.mean() - 0.01, "high": values.mean() + 0.01}
-            | {"tasks low": interval[0], "tasks high": interval[1]}
+            {**key, "method": method, "difference": values.mean(), **counts}
+            | {"low": interval[0], "high": interval[1]}
+            | {"CMD difference": -0.1, "CMD low": -0.2, "CMD high": 0.1}
         )
         effects += [
             {**key, "method": method, "task": task, "difference": value}
+            | {"low": value - 0.03, "high": value + 0.03}
             | {"p (Holm)": 0.2 if abs(value) < 0.05 else 0.01}
             for task, value in differences.items()
         ]
@@ -199,8 +203,8 @@ ALL_TASKS = ("ioi", "mcqa", "arc_easy", "arc_challenge")
 def test_words_for_an_interval_above_zero():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)))
     assert (
-        "lies above zero: the source helps. Above on ioi, mcqa, arc_easy and arc_challenge."
-        in words["Interval"]
+        "lies above zero: the source helps. CMD: −0.10 [−0.20, +0.10]. Above on ioi, mcqa, "
+        "arc_easy and arc_challenge." in words["Interval"]
     )
     assert "The interval lies above zero." in words["Controls"]
 
@@ -251,7 +255,19 @@ def test_words_for_an_interval_that_includes_zero():
         "Above on ioi and mcqa; below on arc_easy; no clear difference on arc_challenge."
         in words["Interval"]
     )
-    assert "An interval over tasks rests on 4 numbers" in words["Limits"]
+    assert (
+        "The 95% interval, from resampling 4 families, 2 seeds and the test pairs,"
+        in words["Interval"]
+    )
+    assert "CMD: −0.10 [−0.20, +0.10]." in words["Interval"]
+    assert "Intervals resample 4 families, 2 seeds and the test pairs" in words["Limits"]
+
+
+def test_one_seed_gives_no_verdict():
+    words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)), seeds=(0,))
+    assert "rests on one seed, so there is no verdict" in words["Interval"]
+    assert "Above on" not in words["Interval"]
+    assert "There is one seed, so no verdict." in words["Controls"]
 
 
 def test_words_for_an_interval_below_zero():
@@ -269,8 +285,8 @@ def test_words_for_an_interval_below_zero():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of one value there is no spread
 def test_words_for_one_task():
     words = said({"ioi": 0.3})
-    assert "over the test pairs of one task, lies above zero" in words["Interval"]
-    assert "One task says nothing about other tasks" in words["Limits"]
+    assert "from resampling 2 seeds and the test pairs, lies above zero" in words["Interval"]
+    assert "One family of tasks says nothing about other families" in words["Limits"]
 
 
 # The file --------------------------------------------------------------------------------------
@@ -348,8 +364,8 @@ def test_tables_hold_the_study_s_numbers(study, html):
     differences = [float(sort) for sort, text in cells if re.fullmatch(r"[+−]?\d\.\d\d", text)]
     assert set(table["difference"]) <= set(differences)
     for row in table.to_dict("records"):
-        limits = [f"{row[name]:+.2f}".replace("-", "−") for name in ("tasks low", "tasks high")]
-        assert f"[{limits[0]}, {limits[1]}]" in {text for _, text in cells}
+        limits = f"[{signed(row['low'])}, {signed(row['high'])}]"
+        assert limits in {text for _, text in cells}
 
 
 def test_averages_have_an_interval_over_tasks(study, html):
@@ -526,7 +542,7 @@ def test_a_study_of_which_parts_are_missing(study, tmp_path):
     page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert f"This study is not complete: {len(results.missing)} of" in page.text
     assert "Mean of 1 task, carried over" in page.text
-    assert "over the test pairs of one task" in page.text
+    assert "from resampling the test pairs" in page.text
     assert "Not drawn (W): the result of align" in page.text
     assert {"id": "figure-curves", "class": "drawing"} in page.all("figure")
 

@@ -15,13 +15,13 @@ from scipy.integrate import trapezoid
 from dfa_tl import FaithfulnessCurve, NodeScores, NodeSet
 from dfa_tl.errors import ConfigError, DataError, NumericsError, ScoresError
 from dfa_tl.evaluation import intervals as statistics
+from dfa_tl.evaluation.differences import Compared, difference_interval
 from dfa_tl.evaluation.intervals import (
     Bootstrap,
     Interval,
     cmd_interval,
     cpr_difference_interval,
     cpr_interval,
-    mean_cpr_difference_interval,
     seed_spread,
 )
 from dfa_tl.evaluation.recovery import recovery
@@ -253,26 +253,81 @@ def test_a_curve_does_not_differ_from_itself(curve):
     assert cpr_difference_p_value(curve, curve, resamples=50) == 1.0
 
 
-def test_interval_of_a_mean_over_tasks_is_that_of_a_loop(two_curves, rng):
+def compared(*couples, family="one") -> Compared:
+    """One seed for each couple of curves, one draw each."""
+    return Compared(family, [([first], [second]) for first, second in couples])
+
+
+@pytest.mark.parametrize("measure", ["cpr", "cmd"])
+def test_interval_of_a_mean_over_tasks_of_one_family_is_that_of_a_loop(two_curves, rng, measure):
     clean, corrupt = runs(20, rng)
     fewer = curve_of(clean, corrupt, rng), curve_of(clean, corrupt, rng, shape=(0, 0.5, 0.7, 1))
     values = []
-    for number, (first, second) in enumerate([two_curves, fewer]):
-        n = len(first.clean)
+    for number, couple in enumerate([two_curves, fewer]):
+        n = len(couple[0].clean)
         drawn = np.random.default_rng(8 + number).integers(n, size=(300, n))
-        values.append([take(first, pairs).cpr - take(second, pairs).cpr for pairs in drawn])
+        areas = [[getattr(take(one, pairs), measure) for one in couple] for pairs in drawn]
+        values.append([first - second for first, second in areas])
     means = [sum(each) / 2 for each in zip(*values, strict=True)]
-    result = mean_cpr_difference_interval([two_curves, fewer], Bootstrap(resamples=300, seed=8))
+    tasks = [compared(two_curves), compared(fewer)]
+    result = difference_interval(tasks, measure, Bootstrap(resamples=300, seed=8))
     assert (result.low, result.high) == pytest.approx(looped_limits(means, 20, 0.95))
     assert result.estimate == pytest.approx(
-        np.mean([first.cpr - second.cpr for first, second in (two_curves, fewer)])
+        np.mean([getattr(a, measure) - getattr(b, measure) for a, b in (two_curves, fewer)])
     )
 
 
 def test_interval_of_a_mean_over_one_task_is_that_tasks(two_curves):
-    assert mean_cpr_difference_interval([two_curves]) == cpr_difference_interval(*two_curves)
-    with pytest.raises(DataError, match="at least one couple"):
-        mean_cpr_difference_interval([])
+    assert difference_interval([compared(two_curves)]) == cpr_difference_interval(*two_curves)
+    with pytest.raises(DataError, match="at least one task"):
+        difference_interval([])
+    with pytest.raises(DataError, match="at least one curve of each in each seed"):
+        Compared("one", [])
+    other = take(two_curves[1], range(29))
+    with pytest.raises(DataError, match="same pairs"):
+        compared(two_curves, (two_curves[0], other))
+
+
+def raised(curve: FaithfulnessCurve, by: float) -> FaithfulnessCurve:
+    """The curve with f higher by a constant within the grid, the same for every pair."""
+    inner = np.array([[0.0], [1.0], [1.0], [0.0]])
+    return replace(
+        curve, pair_values=curve.pair_values + by * inner * (curve.clean - curve.corrupt)
+    )
+
+
+def test_the_interval_covers_means_of_further_families_and_seeds():
+    """With hardly any noise between pairs: from the effects of 6 families and 3 seeds alone."""
+    rng = np.random.default_rng(5)
+    held = {"over families": 0, "tasks held fixed": 0}
+    trials = 120
+    truth = 0.2
+    for _ in range(trials):
+        clean, corrupt = runs(8, rng, spread=0.1)
+        second = curve_of(clean, corrupt, rng, noise=0.01)
+        seeds = rng.normal(0, 0.02, 3)
+        tasks = []
+        for family in range(6):
+            effect = truth / 0.625 + rng.normal(0, 0.2)  # 0.625: the area under `raised`
+            couples = [(raised(second, effect + seed), second) for seed in seeds]
+            tasks.append(compared(*couples, family=str(family)))
+        settings = Bootstrap(0.9, resamples=200)
+        held["over families"] += not difference_interval(tasks, "cpr", settings).excludes(truth)
+        alike = [replace(task, family="one") for task in tasks]
+        held["tasks held fixed"] += not difference_interval(alike, "cpr", settings).excludes(truth)
+    assert 0.83 * trials <= held["over families"] <= 0.98 * trials, held
+    assert held["tasks held fixed"] < 0.7 * trials, held
+
+
+def test_seeds_widen_the_interval_and_draws_are_averaged(two_curves):
+    first, second = two_curves
+    higher = raised(first, 0.3)
+    one = difference_interval([compared(two_curves)])
+    both = difference_interval([compared(two_curves, (higher, second))])
+    assert both.high - both.low > 1.2 * (one.high - one.low)
+    drawn = Compared("one", [([first, higher], [second])])
+    assert difference_interval([drawn]).estimate == pytest.approx(both.estimate)
+    assert drawn.by_seed("cmd") == [pytest.approx((first.cmd + higher.cmd) / 2 - second.cmd)]
 
 
 def test_pairing_narrows_the_interval(rng):

@@ -217,11 +217,12 @@ class Handmade:
             grids=("linear",),
             test_pairs=pairs,
         )  # fmt: skip
-        rng, self.saved, self.rows = np.random.default_rng(0), {}, []
+        rng, self.saved, self.rows, self.gaps = np.random.default_rng(0), {}, [], {}
         levels = {**levels, **{("few-pairs", task, n): v for task, by in few for n, v in by}}
         for (regime, task, *size), value in levels.items():
             n = size[0] if size else 16
-            gaps = gap + rng.normal(0, abs(gap), pairs) if gap < 1 else np.full(pairs, gap)
+            some = gap + rng.normal(0, abs(gap), pairs) if gap < 1 else np.full(pairs, gap)
+            gaps = self.gaps.setdefault(task, some)
             middle = gaps * value + rng.normal(0, noise, pairs)
             curve = FaithfulnessCurve(
                 (0.0, 0.5, 1.0), (0, 4, 8), np.stack([np.zeros(pairs), middle, gaps]), gaps,

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -40,13 +40,15 @@ from dfa_tl.alignment.history import AlignmentHistory
 from dfa_tl.alignment.linear_map import LinearMap, initial_map, normalize
 from dfa_tl.alignment.patch_runs import PatchRun, PatchRuns
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError
+from dfa_tl.errors import AlignmentWarning, ConfigError, NumericsError, ScoresError
 from dfa_tl.models.batching import Halving
 from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.interventions import interpolate, site_weights
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.nodes import NodeSet
 from dfa_tl.scores import NodeScores, check_nodes, check_scored
+from dfa_tl.settings import check_whole
 from dfa_tl.tasks.batches import PairBatch
 from dfa_tl.tasks.metrics import kl_divergence
 from dfa_tl.tasks.pairs import PairDataset
@@ -79,6 +81,9 @@ def align(
     data: PairDataset | Mapping[str, PairDataset],
     config: AlignmentConfig | None = None,
     *,
+    start: Alignment | None = None,
+    check: Callable[[int, Alignment], object] | None = None,
+    check_every: int = 10,
     cache: str = "auto",
     progress: bool = True,
 ) -> Alignment:
@@ -91,15 +96,21 @@ def align(
         target: The target model; it is not changed.
         data: Pairs of each training task. A single data set is one task, under its own name.
         config: Settings; the default is `AlignmentConfig()`.
+        start: W and b before training, such as those of `controls.regression`; the settings'
+            initialisation does not apply.
+        check: Called with the number of steps done and W as it is then, before the first step,
+            after every `check_every` steps, and after the last. Training stops early where it
+            returns True. `dfa_tl.evaluation.HeldOut` measures W's circuits on held-out pairs.
+        check_every: Steps between two checks.
         cache: Where clean activations are kept between epochs: `device`, `host`, `none` (run the
             clean prompts again), or `auto`, the first of them with enough memory. It changes
             memory and speed, not the result.
         progress: Show a progress bar.
 
     Raises:
-        ConfigError: no tasks, a task without scores, scores and data of different tasks, or a
-            rank above the number of nodes.
-        ScoresError: scores of different source models.
+        ConfigError: no tasks, a task without scores, scores and data of different tasks, a
+            rank above the number of nodes, or a start that the settings cannot train.
+        ScoresError: scores of different source models, or a start for other models.
         DataError: pairs that cannot be used with the target's tokenizer.
         NumericsError: the loss is not finite.
 
@@ -116,35 +127,74 @@ def align(
     data = by_task(data)
     vectors = _checked_vectors(scores, data)
     first = next(iter(vectors.values()))[0]
+    check_whole("check_every", check_every, 1)
+    provenance = {
+        "source": first.provenance.get("model", "source"),
+        "target": target.name,
+        "prepend_bos": target.prepend_bos,
+        "dtype": target.dtype_name,
+        "architecture": target.architecture,
+        "tasks": list(vectors),
+        "pairs": {task: len(pairs) for task, pairs in data.items()},
+        "vectors": {task: len(several) for task, several in vectors.items()},
+    }
     with target.unchanged():  # it leaves the caller's inference mode, so W can be trained
         inputs = {
             task: [_source_vector(each, target, settings) for each in several]
             for task, several in vectors.items()
         }
         generator = torch.Generator().manual_seed(settings.seed)
-        parameters = initial_map(first.nodes, target.nodes, settings, generator, target.device)
+        if start is None:
+            parameters = initial_map(first.nodes, target.nodes, settings, generator, target.device)
+        else:
+            parameters = _continued(start, first.nodes, target, settings)
+
+        def alignment(history: AlignmentHistory | None = None) -> Alignment:
+            tensors = [parameters.W] if parameters.bias is None else [parameters.W, parameters.bias]
+            W, *bias = (tensor.detach().clone() for tensor in tensors)
+            return Alignment(W, first.nodes, target.nodes, settings, history, provenance, *bias)
+
+        def check_now(step: int, is_last: bool) -> bool:
+            if check is None or not (is_last or step % check_every == 0):
+                return False
+            return check(step, alignment()) is True
+
         history = train(
-            parameters, inputs, target, data, settings, generator, cache=cache, progress=progress
+            parameters,
+            inputs,
+            target,
+            data,
+            settings,
+            generator,
+            check=check_now,
+            cache=cache,
+            progress=progress,
         )
-        W = parameters.W
-    return Alignment(
-        W=W,
-        source=first.nodes,
-        target=target.nodes,
-        config=settings,
-        history=history,
-        provenance={
-            "source": first.provenance.get("model", "source"),
-            "target": target.name,
-            "prepend_bos": target.prepend_bos,
-            "dtype": target.dtype_name,
-            "architecture": target.architecture,
-            "tasks": list(vectors),
-            "pairs": {task: len(pairs) for task, pairs in data.items()},
-            "vectors": {task: len(several) for task, several in vectors.items()},
-        },
-        bias=parameters.bias,
+        return alignment(history)
+
+
+def _continued(
+    start: Alignment, source: NodeSet, target: NodeModel, settings: AlignmentConfig
+) -> LinearMap:
+    """The map of an alignment, to be trained further."""
+    if (start.source, start.target) != (source, target.nodes):
+        raise ScoresError(
+            f"start is a W from {start.source} to {start.target}, and the models have {source} and "
+            f"{target.nodes}"
+        )
+    if settings.rank is not None or settings.learned != "full":
+        raise ConfigError("start is trained entry by entry: set rank=None and learned='full'")
+    if start.config.normalization != settings.normalization:
+        raise ConfigError(
+            f"start takes source scores with normalization={start.config.normalization!r}, and the "
+            f"settings have {settings.normalization!r}: give both the same"
+        )
+    W, *bias = (
+        tensor.detach().to(target.device, torch.float32, copy=True)
+        for tensor in (start.W, start.bias)
+        if tensor is not None
     )
+    return LinearMap.full(W, *bias, bias_is_fixed=not settings.target_bias)
 
 
 def by_task(data: PairDataset | Mapping[str, PairDataset]) -> Mapping[str, PairDataset]:
@@ -160,10 +210,14 @@ def train(
     settings: AlignmentConfig,
     generator: torch.Generator,
     *,
+    check: Callable[[int, bool], bool] = lambda step, is_last: False,
     cache: str = "auto",
     progress: bool = True,
 ) -> AlignmentHistory:
-    """Minimise the loss over the trained tensors of `parameters`, which it changes in place."""
+    """Minimise the loss over the trained tensors of `parameters`, which it changes in place.
+
+    `check` is told the number of steps done, and whether it was the last one; True ends training.
+    """
     sizes = [float(each.scores.abs().sum()) for several in inputs.values() for each in several]
     rates = parameters.rates(settings, sum(sizes) / len(sizes))
     # As the base class, whose `step` has types.
@@ -185,7 +239,10 @@ def train(
             )
         bar = tqdm(range(n_steps), f"align {target.name}", disable=not progress)
         order: list[int] = []
+        stopped = check(0, False)
         for step in bar:
+            if stopped:
+                break
             if not order:
                 order = [*torch.randperm(len(batches), generator=generator).numpy()]
             number = int(order.pop(0))
@@ -223,7 +280,8 @@ def train(
             means.append(float(mean_mask.detach()))
             tasks.append(task)
             bar.set_postfix_str(f"loss={loss:.3f}, mask={means[-1]:.2f}")
-    if not _has_settled(losses):
+            stopped = check(step + 1, step + 1 == n_steps)
+    if not stopped and not _has_settled(losses):
         _warn(
             f"training has not settled: the loss still falls after {n_steps} steps. Set steps to "
             f"{2 * n_steps}, or raise the learning rate"

@@ -1,20 +1,18 @@
 """What the source contributes: the difference between a regime and a control on the same pairs.
 
-Curves are averaged over seeds and draws (CPR is linear in a pair's values), then compared pair by
-pair: bootstrap interval of the difference, permutation test, p-values adjusted by Holm within the
-table. An interval above zero says that the source helped with these score vectors on these tasks;
-`sd over seeds` says how far the difference moves with the seed.
-
 A regime is compared only with controls that apply to it. For `uniform_s` that is the one trained on
 the same tasks as the regime's W: otherwise the source would get the credit for having seen the test
 task. Scrambled, permuted and random source scores, the regression and mean gold belong to zero-shot
 alone. A control that depends on the settings of W is compared only under the same settings.
 
-`overall` averages the differences over tasks and gives two intervals of the mean. For `low` and
-`high` the tasks are fixed and their pairs resampled; `tasks low` and `tasks high` are Student's t
-over the tasks' differences, which applies to tasks that were not tried and is far wider. A task
-whose clean and corrupt metric cannot be distinguished on its test pairs has no bounded CPR: it is
-counted under `left out`, and no mean includes it.
+`source_effect` compares task by task. Its interval resamples seeds and test pairs; its p-value is
+that of a permutation test over pairs, with curves averaged over seeds and draws, adjusted by Holm
+within the table.
+
+`overall` averages over tasks. Its intervals, of CPR and of CMD, resample families of tasks, seeds
+and test pairs together (`dfa_tl.evaluation.differences`), so they apply to tasks that were not
+tried. A task whose clean and corrupt metric cannot be distinguished on its test pairs has no
+bounded CPR: it is counted under `left out`, and no mean includes it.
 """
 
 from __future__ import annotations
@@ -28,21 +26,18 @@ import numpy as np
 import pandas as pd
 
 from dfa_tl.analysis.render import Table
-from dfa_tl.analysis.select import Results, mean_curve
+from dfa_tl.analysis.select import Results, curves_of, mean_curve
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, NO_SOURCE
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.intervals import (
-    Bootstrap,
-    cpr_difference_interval,
-    mean_cpr_difference_interval,
-    seed_spread,
-)
+from dfa_tl.evaluation.differences import Compared, difference_interval
+from dfa_tl.evaluation.intervals import Bootstrap, seed_spread
 from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
 from dfa_tl.study.keys import View
 from dfa_tl.study.results import StudyResults
+from dfa_tl.tasks.registry import family_of
 
 PERMUTATIONS = 1999
 """The least number; a large table takes more, because Holm's correction needs smaller p-values."""
@@ -50,16 +45,12 @@ PERMUTATIONS = 1999
 
 @dataclass(frozen=True, eq=False)
 class _Comparison:
-    """A regime and a control on one test task.
-
-    Attributes:
-        by_seed: Difference of CPR in each seed.
-    """
+    """A regime and a control on one test task: by seed, and averaged over seeds and draws."""
 
     task: str
     ours: FaithfulnessCurve
     theirs: FaithfulnessCurve
-    by_seed: pd.Series
+    compared: Compared
 
 
 @checked_arguments
@@ -92,7 +83,7 @@ def source_effect(
     # The smallest p-value that can be found, times the number of tests, stays well below 1 - level.
     resamples = max(PERMUTATIONS, ceil(20 * len(comparisons) / (1 - config.level)))
     for key, found in comparisons:
-        interval = cpr_difference_interval(found.ours, found.theirs, bootstrap)
+        interval = difference_interval([found.compared], "cpr", bootstrap)
         rows.append(
             {
                 **dict(zip(("pair", "method", "variant"), key, strict=True)),
@@ -103,7 +94,7 @@ def source_effect(
                 "low": interval.low,
                 "high": interval.high,
                 "p": cpr_difference_p_value(found.ours, found.theirs, resamples=resamples),
-                "sd over seeds": seed_spread(found.by_seed.to_numpy()).sd,
+                "sd over seeds": seed_spread(found.compared.by_seed()).sd,
             }
         )
     table: Any = pd.DataFrame(rows)
@@ -138,24 +129,26 @@ def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | No
             found = [one for one in every if one.task not in unbounded]
             if not found:
                 continue
-            curves = [(one.ours, one.theirs) for one in found]
-            each = [ours.cpr - theirs.cpr for ours, theirs in curves]
-            interval = mean_cpr_difference_interval(curves, bootstrap)
-            tasks = seed_spread(each, level=config.level).interval
-            by_seed = pd.concat([one.by_seed for one in found], axis=1).mean(axis=1)
+            tasks = [one.compared for one in found]
+            cpr, cmd = (difference_interval(tasks, name, bootstrap) for name in ("cpr", "cmd"))
+            seeds = min(len(task.seeds) for task in tasks)
+            by_seed = np.mean([task.by_seed()[:seeds] for task in tasks], axis=0)
             rows.append(
                 {
                     **dict(zip(("pair", "method", "variant"), key, strict=True)),
                     "against": against,
-                    "difference": interval.estimate,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "tasks low": tasks.low if tasks else None,
-                    "tasks high": tasks.high if tasks else None,
-                    "sd over seeds": seed_spread(by_seed.to_numpy()).sd,
-                    "better": sum(one > 0 for one in each),
-                    "tasks": len(each),
-                    "left out": len(every) - len(each),
+                    "difference": cpr.estimate,
+                    "low": cpr.low,
+                    "high": cpr.high,
+                    "CMD difference": cmd.estimate,
+                    "CMD low": cmd.low,
+                    "CMD high": cmd.high,
+                    "sd over seeds": seed_spread(by_seed).sd,
+                    "better": sum(np.mean(task.by_seed()) > 0 for task in tasks),
+                    "tasks": len(tasks),
+                    "families": len({task.family for task in tasks}),
+                    "seeds": seeds,
+                    "left out": len(every) - len(tasks),
                 }
             )
     return Table(pd.DataFrame(rows), f"CPR: {regime} minus each control, mean over tasks")
@@ -275,6 +268,21 @@ def _comparisons(
         theirs = controls[controls["test_task"] == task]
         if ours.empty or theirs.empty:
             continue
-        by_seed = ours.groupby("seed")["cpr"].mean() - theirs.groupby("seed")["cpr"].mean()
-        both = (mean_curve(results, each, view=view) for each in (ours, theirs))
-        yield _Comparison(task, *both, by_seed=by_seed.dropna())
+        seeds = [seed for seed in results.config.seeds if (ours["seed"] == seed).any()]
+        compared = Compared(
+            family_of(task),
+            [
+                (
+                    curves_of(results, ours[ours["seed"] == seed], view=view),
+                    curves_of(results, theirs[theirs["seed"] == seed], view=view),
+                )
+                for seed in seeds
+                if (theirs["seed"] == seed).any()
+            ],
+        )
+        yield _Comparison(
+            task,
+            mean_curve(results, ours, view=view),
+            mean_curve(results, theirs, view=view),
+            compared,
+        )

@@ -22,10 +22,10 @@ CSV_FORMAT = "%.6g"  # further digits differ between machines
 NOTEBOOK_ROWS = 40
 MISSING = "-"
 P_VALUES = ("p", "p (Holm)")
-SIGNED = ("difference", "low", "tasks low")
+SIGNED = ("difference", "low", "CMD difference", "CMD low")
 INTERVALS = {
-    ("low", "high"): "interval over pairs",
-    ("tasks low", "tasks high"): "interval over tasks",
+    ("low", "high"): "interval",
+    ("CMD low", "CMD high"): "CMD interval",
     ("average low", "average high"): "average: interval over tasks",
     ("recovery low", "recovery high"): "recovery: interval over tasks",
     ("above floor low", "above floor high"): "above floor: interval over tasks",

@@ -100,6 +100,22 @@ def circuit_rows(rows: Any, pair: str, method: str, task: str, name: str) -> Any
     ]
 
 
+def curves_of(
+    results: Results, rows: Any, *, grid: str | None = None, view: Any = None
+) -> list[FaithfulnessCurve]:
+    """The curve of each row."""
+    options = {key: value for key, value in (("grid", grid), ("view", view)) if value is not None}
+    return [
+        of_row(
+            row,
+            results.curves(
+                row["pair"], row["test_task"], row["method"], int(row["seed"]), **options
+            ),
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
 def mean_curve(
     results: Results, rows: Any, *, grid: str | None = None, view: Any = None
 ) -> FaithfulnessCurve:
@@ -107,13 +123,7 @@ def mean_curve(
 
     CPR is linear in a pair's values, so its CPR is the mean of theirs.
     """
-    options = {key: value for key, value in (("grid", grid), ("view", view)) if value is not None}
-    curves = []
-    for row in rows.to_dict("records"):
-        saved = results.curves(
-            row["pair"], row["test_task"], row["method"], int(row["seed"]), **options
-        )
-        curves.append(of_row(row, saved))
+    curves = curves_of(results, rows, grid=grid, view=view)
     values = np.mean([curve.pair_values for curve in curves], axis=0)
     return replace(curves[0], pair_values=values)
 

@@ -58,7 +58,8 @@ def transfer(
 ) -> None:
     r"""Carry a task's circuit over to a larger model, and measure how faithful it is there.
 
-    W is trained on the other tasks (zero-shot), and again on this task alone (in-distribution).
+    W is trained on tasks of other families (zero-shot), and again on this task alone
+    (in-distribution).
     Both circuits are measured next to gold, attributed on the target itself, and next to a W
     trained without a source (uniform_s). A task that one of the models cannot do is left out.
 
@@ -70,7 +71,7 @@ def transfer(
     from dfa_tl.controls.regimes import GOLD, Regime
     from dfa_tl.controls.registry import NO_SOURCE
     from dfa_tl.evaluation.doable import doable_tasks
-    from dfa_tl.tasks.registry import training_tasks
+    from dfa_tl.tasks.registry import family_of, training_tasks
 
     folder = output_folder(out)
     training = alignment_config(config, settings, seed)
@@ -98,10 +99,12 @@ def transfer(
     assert NO_SOURCE.stand_in is not None
     constant = NO_SOURCE.stand_in(small.nodes, tuple(data), seed)
     vectors = {GOLD: dfa_tl.attribute(large, attributed[task], method, **shared)}
+    alike = any(family_of(name) == family_of(task) for name in data if name != task)
+    unseen = Regime.LEAVE_TASK_OUT if alike else Regime.ZERO_SHOT
     for name, regime, scores in (
         (str(Regime.IN_DISTRIBUTION), Regime.IN_DISTRIBUTION, source_scores),
-        (str(Regime.ZERO_SHOT), Regime.ZERO_SHOT, source_scores),
-        (NO_SOURCE.name, Regime.ZERO_SHOT, constant),
+        (str(unseen), unseen, source_scores),
+        (NO_SOURCE.name, unseen, constant),
     ):
         (trained_on,) = regime.train_tasks(task, tuple(data), {})
         alignment = dfa_tl.align(

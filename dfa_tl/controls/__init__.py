@@ -15,6 +15,10 @@ regression          ridge from source to gold scores of the training tasks: W wi
 mean_gold           the mean of the training tasks' gold scores: supervision without a source
 nearest_gold        the gold scores of the training task with the nearest source scores: the source
                     says only which known task this one is like (`nearest_task`)
+regression_mask, mean_mask, nearest_mask
+                    the same from a mask trained on each training task instead of gold scores
+ensemble            the mean of regression_mask and nearest_mask
+task_identity       trained on one-hot s: W without any similarity between tasks
 
 `CONTROLS` says how a study uses them.
 """
@@ -24,7 +28,7 @@ from dfa_tl.controls.control import Inputs as Inputs
 from dfa_tl.controls.control import Need as Need
 from dfa_tl.controls.registry import CONTROLS as CONTROLS
 from dfa_tl.controls.registry import register_control as register_control
-from dfa_tl.controls.supervised import mean_gold as mean_gold
+from dfa_tl.controls.supervised import mean_scores as mean_scores
 from dfa_tl.controls.supervised import nearest_task as nearest_task
 from dfa_tl.controls.supervised import regression as regression
 from dfa_tl.controls.trained import target_only as target_only

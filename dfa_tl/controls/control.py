@@ -24,6 +24,7 @@ class Need(Enum):
     SCORES = "scores"
     TRAINING_SCORES = "training_scores"
     TRAINING_GOLD = "training_gold"
+    TRAINING_MASKS = "training_masks"
     ALIGNMENT = "alignment"
     TARGET = "target"
 
@@ -45,6 +46,8 @@ class Inputs:
         scores: Source scores of the test task.
         training_scores: Source scores of the training tasks, by task.
         training_gold: Gold scores of the training tasks, by task.
+        training_masks: Logits of masks trained on the target alone (`target_only`), one for each
+            training task.
         alignment: W, trained on the training tasks; a chain where there are models in between.
         target: The target model.
         data: Pairs to train on, by training task; given together with the target.
@@ -59,6 +62,7 @@ class Inputs:
     scores: NodeScores = _NOT_GIVEN
     training_scores: Mapping[str, NodeScores] = _NOT_GIVEN
     training_gold: Mapping[str, NodeScores] = _NOT_GIVEN
+    training_masks: Mapping[str, NodeScores] = _NOT_GIVEN
     alignment: Alignment | AlignmentChain = _NOT_GIVEN
     target: NodeModel = _NOT_GIVEN
     data: Mapping[str, PairDataset] = _NOT_GIVEN
@@ -81,6 +85,7 @@ class Control:
             on there. Empty for a control that is compared with every regime: it is fitted to
             nothing or, with `Need.TARGET`, to the test task.
         stand_in: What W is trained on instead of source scores.
+        settings: Settings of W that differ from the study's, for a control with a stand-in.
         is_drawn: Whether it is random: a study makes `draws` of it per seed.
         is_main: Whether a study measures it in every view and the report shows it first.
         every_variant: Whether it is made for each of a study's settings of W, not the first only.
@@ -102,6 +107,7 @@ class Control:
     needs: tuple[Need, ...] = ()
     regimes: tuple[Regime, ...] = ()
     stand_in: StandIn | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     is_drawn: bool = False
     is_main: bool = False
     every_variant: bool = False
@@ -124,6 +130,11 @@ class Control:
             raise ConfigError(
                 f"control {self.name}: W is trained on its stand_in, so Need.ALIGNMENT belongs to "
                 "its needs"
+            )
+        if self.settings and self.stand_in is None:
+            raise ConfigError(
+                f"control {self.name}: settings are those of a W that is trained on a stand_in, "
+                "and it has none"
             )
 
     @property

@@ -1,10 +1,16 @@
-"""`Regime`: what W is trained on before it carries over the circuit of a test task."""
+"""`Regime`: what W is trained on before it carries over the circuit of a test task.
+
+Zero-shot trains on no task of the test task's family: W that saw the other arithmetic has seen the
+mechanism. Leave-task-out, which other work often calls zero-shot, leaves out the test task alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
+
+from dfa_tl.tasks.registry import family_of
 
 GOLD = "gold"
 """Name in tables of the circuit that is attributed on the target itself."""
@@ -69,8 +75,14 @@ class Regime(str, Enum):
     ZERO_SHOT = (
         "zero-shot",
         "DFA (zero-shot)",
-        "every task but the test task",
+        "the tasks of other families",
         Style("#D55E00", "dash", "diamond", "x"),
+    )
+    LEAVE_TASK_OUT = (
+        "leave-task-out",
+        "DFA (leave-task-out)",
+        "every task but the test task, those of its family among them",
+        Style("#B8860B", "longdashdot", "triangle-right", "\\"),
     )
     ALL = (
         "all",
@@ -98,7 +110,10 @@ class Regime(str, Enum):
         sets = {
             Regime.IN_DISTRIBUTION: [(task,)],
             Regime.NEAR_DISTRIBUTION: [related.get(task, ())],
-            Regime.ZERO_SHOT: [tuple(other for other in tasks if other != task)],
+            Regime.ZERO_SHOT: [
+                tuple(other for other in tasks if family_of(other) != family_of(task))
+            ],
+            Regime.LEAVE_TASK_OUT: [tuple(other for other in tasks if other != task)],
             Regime.ALL: [tasks],
             Regime.CROSS_TASK: [(other,) for other in tasks],
         }

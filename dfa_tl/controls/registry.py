@@ -7,14 +7,18 @@ every control in `CONTROLS`, and the tests check it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import torch
 
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
+from dfa_tl.alignment.train import align
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.control import Control, Inputs, Need, StandIn
 from dfa_tl.controls.regimes import COMPARED, Regime, Style
-from dfa_tl.controls.supervised import mean_gold, nearest_task, regression
+from dfa_tl.controls.supervised import mean_scores, nearest_task, regression
 from dfa_tl.controls.trained import target_only
 from dfa_tl.controls.untrained import (
     depth_mean_paper_W,
@@ -26,7 +30,9 @@ from dfa_tl.controls.untrained import (
     uniform_s,
     untrained_W,
 )
+from dfa_tl.errors import ConfigError
 from dfa_tl.nodes import NodeSet
+from dfa_tl.passes import Passes
 from dfa_tl.registry import Registry
 from dfa_tl.scores import NodeScores
 from dfa_tl.seeds import seed_of
@@ -72,11 +78,55 @@ def _regression(inputs: Inputs) -> NodeScores:
     return W.transfer(inputs.scores)
 
 
-def _nearest_gold(inputs: Inputs) -> NodeScores:
-    return inputs.training_gold[nearest_task(inputs.scores, inputs.training_scores)]
+def _regression_mask(inputs: Inputs) -> NodeScores:
+    W = regression(inputs.training_scores, inputs.training_masks, inputs.penalty)
+    return W.transfer(inputs.scores)
 
 
-GREY, DARK_GREY, BLUE = "#8A8A8A", "#5A5A5A", "#56B4E9"
+def _nearest(inputs: Inputs, of: Mapping[str, NodeScores]) -> NodeScores:
+    return of[nearest_task(inputs.scores, inputs.training_scores)]
+
+
+def _ensemble(inputs: Inputs) -> NodeScores:
+    nearest = _nearest(inputs, inputs.training_masks)
+    return mean_scores({"regression": _regression_mask(inputs), "nearest": nearest})
+
+
+def _one_hot(source: NodeSet, tasks: tuple[str, ...], seed: int) -> dict[str, NodeScores]:
+    if len(tasks) > len(source):
+        raise ConfigError(
+            f"task_identity has one source node for each task, and {len(tasks)} tasks are more "
+            f"than {len(source)} nodes"
+        )
+    ones = torch.eye(len(source), dtype=torch.float32, device="cpu")
+    return {task: NodeScores(source, values) for task, values in zip(tasks, ones, strict=False)}
+
+
+def _task_identity(inputs: Inputs) -> NodeScores:
+    W = inputs.alignment
+    nearest = nearest_task(inputs.scores, inputs.training_scores)
+    return W.transfer(_one_hot(W.source, inputs.train_tasks, inputs.config.seed)[nearest])
+
+
+def _started_from_regression(inputs: Inputs) -> NodeScores:
+    start = regression(inputs.training_scores, inputs.training_gold, inputs.penalty)
+    settings = replace(inputs.config, normalization="centered", rank=None, learned="full")
+    scores = dict(inputs.training_scores)
+    W = align(scores, inputs.target, inputs.data, settings, start=start, progress=False)
+    return W.transfer(inputs.scores)
+
+
+def _target_only(inputs: Inputs) -> NodeScores:
+    return target_only(inputs.target, inputs.data, inputs.config, start=FREE_STARTS, progress=False)
+
+
+def _passes_of_starts(settings: AlignmentConfig, pairs: Iterable[int]) -> Passes:
+    return settings.passes(pairs).times(len(FREE_STARTS))
+
+
+GREY, DARK_GREY, BLUE, PURPLE = "#8A8A8A", "#5A5A5A", "#56B4E9", "#7B5EA7"
+FREE_STARTS = (0.0, 2.0)
+"""The logits that a mask without a source is trained from."""
 ZERO_SHOT = (Regime.ZERO_SHOT,)
 CONTROLS: Registry[Control] = Registry(
     "control",
@@ -157,10 +207,11 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="target_only",
-            description="a mask trained on the target and the test task, without a source",
-            build=lambda given: target_only(given.target, given.data, given.config, progress=False),
+            description="a mask trained on the target and the test task, without a source: the "
+            "better of two starts by its loss",
+            build=_target_only,
             needs=(Need.TARGET,),
-            passes=AlignmentConfig.passes,
+            passes=_passes_of_starts,
             is_main=True,
             label="target-only",
             style=Style(DARK_GREY, "solid", "pentagon"),
@@ -176,7 +227,7 @@ CONTROLS: Registry[Control] = Registry(
         Control(
             name="mean_gold",
             description="the mean of the other tasks' gold scores",
-            build=lambda given: mean_gold(given.training_gold),
+            build=lambda given: mean_scores(given.training_gold),
             needs=(Need.TRAINING_GOLD,),
             regimes=ZERO_SHOT,
             style=Style(DARK_GREY, "dash", "hourglass"),
@@ -185,10 +236,69 @@ CONTROLS: Registry[Control] = Registry(
             name="nearest_gold",
             description="the gold scores of the training task whose source scores are most like "
             "the test task's",
-            build=_nearest_gold,
+            build=lambda given: _nearest(given, given.training_gold),
             needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_GOLD),
             regimes=ZERO_SHOT,
             style=Style(DARK_GREY, "longdash", "triangle-right"),
+        ),
+        Control(
+            name="regression_mask",
+            description="a ridge regression from source scores to masks trained on each of the "
+            "other tasks",
+            build=_regression_mask,
+            needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_MASKS),
+            regimes=ZERO_SHOT,
+            style=Style(PURPLE, "dot", "bowtie-open"),
+        ),
+        Control(
+            name="mean_mask",
+            description="the mean of masks trained on each of the other tasks",
+            build=lambda given: mean_scores(given.training_masks),
+            needs=(Need.TRAINING_MASKS,),
+            regimes=ZERO_SHOT,
+            style=Style(PURPLE, "dash", "hourglass-open"),
+        ),
+        Control(
+            name="nearest_mask",
+            description="the mask trained on the training task whose source scores are most like "
+            "the test task's",
+            build=lambda given: _nearest(given, given.training_masks),
+            needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_MASKS),
+            regimes=ZERO_SHOT,
+            style=Style(PURPLE, "longdash", "triangle-right-open"),
+        ),
+        Control(
+            name="ensemble",
+            description="the mean of regression_mask and nearest_mask, each standardised",
+            build=_ensemble,
+            needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_MASKS),
+            regimes=ZERO_SHOT,
+            style=Style(PURPLE, "solid", "star-open"),
+        ),
+        Control(
+            name="task_identity",
+            description="trained on one source node for each task, and tested as the training task "
+            "whose source scores are most like the test task's",
+            build=_task_identity,
+            needs=(Need.SCORES, Need.TRAINING_SCORES, Need.ALIGNMENT),
+            regimes=ZERO_SHOT,
+            stand_in=_one_hot,
+            settings={
+                "normalization": "none",
+                "initialization": "zero",
+                "rank": None,
+                "learned": "full",
+            },
+            style=Style("#8C6D1F", "dash", "cross-open"),
+        ),
+        Control(
+            name="regression_start",
+            description="trained like W, but from the regression instead of the depth-mean map",
+            build=_started_from_regression,
+            needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_GOLD, Need.TARGET),
+            regimes=ZERO_SHOT,
+            passes=AlignmentConfig.passes,
+            style=Style(DARK_GREY, "solid", "bowtie"),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Controls that use the gold scores of the training tasks."""
+"""Controls that use target scores of the training tasks: gold ones, or trained masks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def regression(
     gold: NodeScores | Mapping[str, NodeScores],
     penalty: float = 1.0,
 ) -> Alignment:
-    """The supervised W: ridge regression from source scores to gold scores over tasks.
+    """The supervised W: ridge regression from source to gold scores over tasks.
+
+    Other scores of the target may take the place of gold, such as trained masks.
 
         minimise  sum_tasks |g - s' W - b|^2 + penalty |W|^2
 
@@ -79,8 +81,8 @@ def regression(
 
 
 @checked_arguments
-def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
-    """The mean over tasks of gold scores at zero mean and unit standard deviation in each task.
+def mean_scores(scores: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
+    """The mean over tasks of target scores at zero mean and unit standard deviation in each task.
 
     This way no task counts more because its metric has larger values. Constant scores, which rank
     nothing, count as ones.
@@ -89,16 +91,16 @@ def mean_gold(gold: NodeScores | Mapping[str, NodeScores]) -> NodeScores:
         ConfigError: no tasks.
         ScoresError: scores of different models.
     """
-    gold = _by_task(gold)
-    values = _standardised(gold, "target").mean(0)
-    first = next(iter(gold.values()))
+    scores = _by_task(scores)
+    values = _standardised(scores, "target").mean(0)
+    first = next(iter(scores.values()))
     return NodeScores(
         first.nodes,
         values,
         provenance={
             "model": first.provenance.get("model", "target"),
-            "method": "mean_gold",
-            "tasks": list(gold),
+            "method": f"mean of {first.provenance.get('method', 'scores')}",
+            "tasks": list(scores),
         },
     )
 

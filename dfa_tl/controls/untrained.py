@@ -65,9 +65,12 @@ def depth_mean_paper_W(
 
 @checked_arguments
 def permuted_W(alignment: Alignment, seed: int) -> Alignment:
-    """The same W with its target columns, and the bias with them, in a random order."""
+    """The same W with its target columns, and the bias with them, in a random order.
+
+    Heads take the columns of heads, and MLPs those of MLPs.
+    """
     check_seed("seed", seed)
-    order = _order(len(alignment.target), seed)
+    order = _order(_heads_and_mlps(alignment.target), len(alignment.target), seed)
     return replace(
         alignment,
         W=alignment.W[:, order],
@@ -78,11 +81,17 @@ def permuted_W(alignment: Alignment, seed: int) -> Alignment:
 
 @checked_arguments
 def scrambled_s(scores: NodeScores, seed: int) -> NodeScores:
-    """The same values, assigned to the nodes in a random order; nodes without a score keep none."""
+    """The same values in a random order; nodes without a score keep none.
+
+    Heads take the values of heads, and MLPs those of MLPs.
+    """
     check_seed("seed", seed)
-    scored = [index for index, node in enumerate(scores.nodes) if node.name not in scores.unscored]
-    values = scores.values.clone()
-    values[scored] = scores.values[scored][_order(len(scored), seed)]
+    nodes = list(scores.nodes)
+    of_type = [
+        [index for index in each if nodes[index].name not in scores.unscored]
+        for each in _heads_and_mlps(scores.nodes)
+    ]
+    values = scores.values[_order(of_type, len(nodes), seed)]
     method = f"scrambled {scores.provenance.get('method', '')}".strip()
     return replace(
         scores,
@@ -106,5 +115,16 @@ def uniform_s(source: NodeSet) -> NodeScores:
     return NodeScores(source, ones, provenance={"method": "uniform_s"})
 
 
-def _order(n: int, seed: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
+def _heads_and_mlps(nodes: NodeSet) -> list[list[int]]:
+    """Indices of the heads, and of the MLPs."""
+    return [[i for i, node in enumerate(nodes) if node.is_head == kind] for kind in (True, False)]
+
+
+def _order(groups: list[list[int]], n: int, seed: int) -> Tensor:
+    """`n` indices, those of each group in a random order within the group."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.arange(n)
+    for group in groups:
+        within = torch.tensor(group, dtype=torch.long)
+        order[within] = within[torch.randperm(len(group), generator=generator, device="cpu")]
+    return order

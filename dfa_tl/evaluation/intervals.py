@@ -43,7 +43,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from dfa_tl.errors import ConfigError, DataError, NumericsError
+from dfa_tl.errors import ConfigError, NumericsError
 from dfa_tl.evaluation.curve import FaithfulnessCurve, area, check_same_pairs
 from dfa_tl.settings import check_number
 
@@ -127,8 +127,7 @@ def cmd_interval(curve: FaithfulnessCurve, bootstrap: Bootstrap | None = None) -
 
     Noise in f raises CMD where f is close to 1, so the limits lie a little high there.
     """
-    statistic = _area_of_means(curve, lambda f: area(curve.ks, abs(1 - f)))
-    return _bootstrap(curve.cmd, _columns(curve), statistic, bootstrap or Bootstrap())
+    return _bootstrap(curve.cmd, _columns(curve), _cmd_of_means(curve), bootstrap or Bootstrap())
 
 
 def cpr_difference_interval(
@@ -144,33 +143,15 @@ def cpr_difference_interval(
     return _bootstrap(first.cpr - second.cpr, table, difference, bootstrap or Bootstrap())
 
 
-def mean_cpr_difference_interval(
-    couples: Sequence[tuple[FaithfulnessCurve, FaithfulnessCurve]],
-    bootstrap: Bootstrap | None = None,
-) -> Interval:
-    """Interval of the mean over tasks of CPR(first) - CPR(second), one couple per task.
+def resampled_area(
+    curve: FaithfulnessCurve, measure: str, bootstrap: Bootstrap, seed: int
+) -> Float[np.ndarray, " sample"]:
+    """CPR or CMD in each resample of the pairs; nan where it is undefined.
 
-    The pairs of each task are resampled separately. The tasks are not resampled, so the interval
-    says nothing about other tasks.
-
-    Raises:
-        DataError: no couples, or one whose curves are not of the same pairs.
-        ConfigError: the grids of a couple differ.
+    Curves with equally many pairs are resampled alike under the same seed.
     """
-    if not couples:
-        raise DataError("a mean over tasks needs at least one couple of curves")
-    settings = bootstrap or Bootstrap()
-    estimate = float(np.mean([first.cpr - second.cpr for first, second in couples]))
-    fewest = min(len(first.clean) for first, _ in couples)
-    tables = [_paired(first, second) for first, second in couples]
-    if fewest < 2:
-        return Interval(estimate, -inf, inf, settings.level)
-    # With one seed for all, tasks with equally many pairs would be correlated.
-    values = [
-        _resampled(table, difference, settings, settings.seed + number)
-        for number, (table, difference) in enumerate(tables)
-    ]
-    return _limits(estimate, np.mean(values, axis=0), fewest, settings.level)
+    statistic = _cpr_of_means(curve) if measure == "cpr" else _cmd_of_means(curve)
+    return _resampled(_columns(curve), statistic, bootstrap, seed)
 
 
 def _paired(
@@ -203,6 +184,10 @@ def _cpr_of_means(curve: FaithfulnessCurve) -> Callable[[np.ndarray], np.ndarray
     return _area_of_means(curve, lambda f: area(curve.ks, f))
 
 
+def _cmd_of_means(curve: FaithfulnessCurve) -> Callable[[np.ndarray], np.ndarray]:
+    return _area_of_means(curve, lambda f: area(curve.ks, abs(1 - f)))
+
+
 def _area_of_means(
     curve: FaithfulnessCurve, area_of: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -228,7 +213,7 @@ def _bootstrap(
     if len(table) < 2:
         return Interval(estimate, -inf, inf, bootstrap.level)
     values = _resampled(table, statistic, bootstrap, bootstrap.seed)
-    return _limits(estimate, values, len(table), bootstrap.level)
+    return limits_of(estimate, values, len(table), bootstrap.level)
 
 
 def _resampled(
@@ -248,9 +233,10 @@ def _resampled(
     return statistic(means)
 
 
-def _limits(
+def limits_of(
     estimate: float, values: Float[np.ndarray, " sample"], n: int, level: float
 ) -> Interval:
+    """Expanded percentiles of the resamples of `n` independent values."""
     tail = stats.norm.cdf(sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1))
     undefined = np.isnan(values)
     low = np.quantile(np.where(undefined, -inf, values), tail, method="lower")

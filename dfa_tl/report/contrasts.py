@@ -1,7 +1,6 @@
-"""`Contrast`: a regime minus gold or a control, with its intervals.
+"""`Contrast`: a regime minus gold or a control, with intervals over families, seeds and pairs.
 
-A difference has two intervals. The one over tasks is Student's t over the tasks' differences, and
-applies to tasks that were not tried. The one over test pairs holds for these tasks only.
+There is a verdict only with several seeds: a single one says nothing about the next.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from dfa_tl.report.wording import signed
+from dfa_tl.report.wording import listed, signed
 from dfa_tl.study.config import StudyConfig
+
+NUMBERS = ("difference", "low", "high", "CMD difference", "CMD low", "CMD high")
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,12 @@ class Contrast:
     Attributes:
         against: What it is compared with.
         difference: CPR of the regime minus CPR of the other.
-        low, high: Limits over test pairs, for these tasks.
-        tasks_low, tasks_high: Limits over tasks; None with fewer than two tasks.
-        n_tasks: How many tasks the mean is over.
-        better, worse: Tasks where the p-value, adjusted by Holm, is significant at the study's
-            level, by the sign of the difference.
+        low, high: Its limits.
+        cmd: CMD of the regime minus CMD of the other.
+        cmd_low, cmd_high: Its limits.
+        n_tasks, n_families, n_seeds: How many the mean is over.
+        better, worse: Tasks whose interval excludes zero and whose p-value, adjusted by Holm, is
+            significant at the study's level, by the sign of the difference. None with one seed.
         unclear: The other tasks.
     """
 
@@ -35,31 +37,39 @@ class Contrast:
     difference: float
     low: float
     high: float
-    tasks_low: float | None
-    tasks_high: float | None
+    cmd: float
+    cmd_low: float
+    cmd_high: float
     n_tasks: int
+    n_families: int
+    n_seeds: int
     better: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
 
     @property
-    def limits(self) -> tuple[float, float]:
-        """The interval over tasks, or over test pairs where there is only one task."""
-        if self.tasks_low is None or self.tasks_high is None:
-            return self.low, self.high
-        return self.tasks_low, self.tasks_high
-
-    @property
     def verdict(self) -> str:
-        """`above`, `below`, or `includes zero`."""
-        low, high = self.limits
-        return "above" if low > 0 else "below" if high < 0 else "includes zero"
+        """`above`, `below`, `includes zero`, or `one seed`."""
+        if self.n_seeds < 2:
+            return "one seed"
+        return "above" if self.low > 0 else "below" if self.high < 0 else "includes zero"
 
     @property
     def text(self) -> str:
         """`+0.21 [−0.03, +0.45]`."""
-        low, high = self.limits
-        return f"{signed(self.difference)} [{signed(low)}, {signed(high)}]"
+        return f"{signed(self.difference)} [{signed(self.low)}, {signed(self.high)}]"
+
+    @property
+    def cmd_text(self) -> str:
+        """The same for CMD."""
+        return f"{signed(self.cmd)} [{signed(self.cmd_low)}, {signed(self.cmd_high)}]"
+
+    @property
+    def resampled(self) -> str:
+        """What its interval resamples: `3 families, 2 seeds and the test pairs`."""
+        counts = (("families", self.n_families), ("seeds", self.n_seeds))
+        parts = [f"{n} {name}" for name, n in counts if n > 1]
+        return listed([*parts, "the test pairs"])
 
 
 def contrasts(
@@ -84,24 +94,22 @@ def contrasts(
         effect = rows_of(tables.get(f"effect:{against}"), config, pair, method, variant)
         found[against] = Contrast(
             against,
-            *(float(row[name]) for name in ("difference", "low", "high")),
-            *(
-                None if pd.isna(row[name]) else float(row[name])
-                for name in ("tasks low", "tasks high")
-            ),
+            *(float(row[name]) for name in NUMBERS),
             n_tasks=int(row["tasks"]),
-            **_by_task(effect, 1 - config.level),
+            n_families=int(row["families"]),
+            n_seeds=int(row["seeds"]),
+            **_by_task(effect if row["seeds"] > 1 else [], 1 - config.level),
         )
     return found
 
 
 def _by_task(effect: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, tuple[str, ...]]:
     significant = [one for one in effect if one["p (Holm)"] <= alpha]
-    return {
-        "better": tuple(one["task"] for one in significant if one["difference"] > 0),
-        "worse": tuple(one["task"] for one in significant if one["difference"] < 0),
-        "unclear": tuple(one["task"] for one in effect if not one["p (Holm)"] <= alpha),
-    }
+    better = tuple(one["task"] for one in significant if one["low"] > 0)
+    worse = tuple(one["task"] for one in significant if one["high"] < 0)
+    clear = {*better, *worse}
+    unclear = tuple(one["task"] for one in effect if one["task"] not in clear)
+    return {"better": better, "worse": worse, "unclear": unclear}
 
 
 def rows_of(

@@ -1,8 +1,9 @@
 """What a study found, in words: the claim, its interval, its controls and its limits.
 
-Every sentence is made from the study's tables. A statement about a difference is
-based on its interval over tasks where there is one, because only that interval says something about
-tasks that were not tried.
+Every sentence is made from the study's tables. A statement about a difference is based on an
+interval that resamples families of tasks, seeds and test pairs together, because only such an
+interval says something about tasks and seeds that were not tried; with one seed there is no
+verdict.
 """
 
 from __future__ import annotations
@@ -103,10 +104,14 @@ def _claim(
 ) -> Statement:
     # Only tasks that the regime was measured on: a partial study may have fewer than it plans.
     tasks = rows[rows["regime"] == regime]["test_task"].unique()
-    by_task = rows[rows["test_task"].isin(tasks)].groupby(["regime", "test_task"])["cpr"].mean()
-    means = by_task.groupby("regime").mean()
-    gold = f", gold circuits {means[GOLD]:.2f}" if GOLD in means else ""
-    others = [f"{RANDOM.label} {means[RANDOM.name]:.2f}"] if RANDOM.name in means else []
+    chosen = rows[rows["test_task"].isin(tasks)]
+    by_task = chosen.groupby(["regime", "test_task"])[["cpr", "cmd"]].mean()
+    found = by_task.groupby("regime").mean()
+    means, cmd = found["cpr"], found["cmd"]
+    gold = f", gold circuits {means[GOLD]:.2f} (CMD {cmd[GOLD]:.2f})" if GOLD in means else ""
+    others = []
+    if RANDOM.name in means:
+        others.append(f"{RANDOM.label} {means[RANDOM.name]:.2f} (CMD {cmd[RANDOM.name]:.2f})")
     others.append(f"floor {rows['floor'].iloc[0]:.2f}")
     if unbounded:
         others.append(
@@ -115,7 +120,8 @@ def _claim(
         )
     return Statement(
         "Claim",
-        f"{capitalized(regime)} circuits reach CPR {means[regime]:.2f}{gold}.",
+        f"{capitalized(regime)} circuits reach CPR {means[regime]:.2f} (CMD {cmd[regime]:.2f})"
+        f"{gold}.",
         f"Mean of {counted(len(tasks), 'task')}, carried over from {pair.source} to "
         f"{pair.target} from {config.methods[0]} scores; W was trained on {regime.trained_on}. "
         f"{capitalized(', '.join(others))}. Measured with protocol {config.protocols[0]}, "
@@ -131,18 +137,19 @@ def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) ->
             "Whether the source matters was not tested.",
             "The study has no measured uniform-s control.",
         )
-    over = "tasks" if contrast.tasks_low is not None else "the test pairs of one task"
     saw = "" if regime is Regime.ZERO_SHOT else ", trained on the same tasks"
     so = {
         "above": "lies above zero: the source helps",
         "below": "lies below zero: the source harms",
         "includes zero": "includes zero: the study does not show that the source helps on further "
         "tasks",
+        "one seed": "rests on one seed, so there is no verdict: run the study with several",
     }[contrast.verdict]
     return Statement(
         "Interval",
         f"{capitalized(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
-        f"The {100 * config.level:g}% interval, over {over}, {so}. {_by_task(contrast)}".strip(),
+        f"The {100 * config.level:g}% interval, from resampling {contrast.resampled}, {so}. "
+        f"CMD: {contrast.cmd_text}. {_by_task(contrast)}".strip(),
     )
 
 
@@ -176,6 +183,7 @@ def _controls(
         "above": "The interval lies above zero.",
         "below": "The interval lies below zero: the control does better without a source.",
         "includes zero": "The interval includes zero.",
+        "one seed": "There is one seed, so no verdict.",
     }[free_mask.verdict]
     return Statement(
         "Controls",

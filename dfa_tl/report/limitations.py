@@ -97,11 +97,11 @@ def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
     if not found:
         return "There are no intervals yet."
     first = next(iter(found.values()))
-    if first.tasks_low is None:
-        return "One task says nothing about other tasks or other models."
+    if first.n_families < 2:
+        return "One family of tasks says nothing about other families, or other models."
     return (
-        f"An interval over tasks rests on {counted(first.n_tasks, 'number')} and applies to "
-        "tasks like these, not to other models."
+        f"Intervals resample {first.resampled}; they apply to tasks like these, not to other "
+        "models."
     )
 
 
@@ -123,6 +123,7 @@ def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> s
             ("above", "lies above zero"),
             ("includes zero", "includes zero"),
             ("below", "lies below zero"),
+            ("one seed", "rests on one seed"),
         )
         if verdict in verdicts
     )

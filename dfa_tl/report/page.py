@@ -136,7 +136,7 @@ def _tables(results: StudyResults) -> tuple[dict[str, Table], list[str]]:
 
 def _scale(contrasts: Sequence[Contrast]) -> Callable[[float], str]:
     """From a difference to its position from 0 to 100, with zero and every interval in view."""
-    ends = [0.0, *(limit for one in contrasts for limit in (*one.limits, one.difference))]
+    ends = [0.0, *(limit for one in contrasts for limit in (one.low, one.high, one.difference))]
     finite = [end for end in ends if isfinite(end)]
     low, high = min(finite), max(finite)
     edge = 0.05 * (high - low) or 1.0

@@ -33,9 +33,8 @@ NOTES: Mapping[str, str] = {
     "leaderboard": f"Mean over seeds; {AVERAGE_NOTE}",
     "control_levels": f"Mean over seeds and draws; {AVERAGE_NOTE} Target-only has seen the test "
     "task; the other trained controls have not.",
-    "overall": "The interval over pairs keeps the tasks and resamples their test pairs. The "
-    "interval over tasks is Student's t over the tasks' differences, and applies to further tasks. "
-    "Better: how many tasks have a difference above zero.",
+    "overall": "Intervals resample families of tasks, seeds and test pairs together, so they apply "
+    "to further tasks and seeds. Better: how many tasks have a difference above zero.",
     "recovery": "Recovery is CPR divided by gold CPR; above the floor, the CPR of random W is "
     "subtracted from both first. Where gold is close to random W the second is unstable, and where "
     "it has no meaning it is left out.",
@@ -46,9 +45,9 @@ NOTES: Mapping[str, str] = {
     "the mean score by depth with the source's; mean over tasks and seeds.",
 }
 EFFECT_NOTE = (
-    "Test pairs are resampled. P-values are from a permutation test and adjusted by Holm; <= means "
-    "that no permutation was as extreme. Sd over seeds says how far the difference moves when "
-    "pairs, W and controls are drawn again."
+    "Intervals resample seeds and test pairs. P-values are from a permutation test and adjusted by "
+    "Holm; <= means that no permutation was as extreme. Sd over seeds says how far the difference "
+    "moves when pairs, W and controls are drawn again."
 )
 TERMS: Mapping[str, str] = {
     "node": "one attention head (a3.h1: layer 3, head 1) or one MLP block (m3)",

@@ -52,7 +52,11 @@ from dfa_tl.tasks import TASKS, TOY_TASKS
 from dfa_tl.tasks.metrics import METRICS
 from dfa_tl.tasks.registry import check_task, relations
 
-GRIDS: dict[str, tuple[float, ...]] = {"linear": LINEAR_KS, "mib": MIB_KS}
+GRIDS: dict[str, tuple[float, ...]] = {
+    "linear": LINEAR_KS,
+    "coarse": LINEAR_KS[::2],
+    "mib": MIB_KS,
+}
 # Registries as they are when a study is checked: more may be registered at any time.
 CHOICES: dict[str, Collection[str]] = {
     "methods": METHODS,
@@ -88,6 +92,7 @@ class StudyConfig:
         test_split: `test`, or `validation` to choose settings.
         test_seed: Which sample of the test split.
         draws: Draws per seed of each random control; one row each.
+        random_draws: Draws per seed of the random W, whose spread is the band of chance.
         few_pairs_methods: Methods of the gold circuits from few pairs, which show how many target
             pairs a transfer is worth. None by default: they are most of a study's jobs.
         few_pairs_sizes: Their sizes; those below `attribution_pairs` are used.
@@ -126,6 +131,7 @@ class StudyConfig:
     test_split: str = "test"
     test_seed: int = 0
     draws: int = 3
+    random_draws: int = 20
     few_pairs_methods: tuple[str, ...] = ()
     few_pairs_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     few_pairs_draws: int = 3
@@ -159,7 +165,8 @@ class StudyConfig:
         object.__setattr__(self, "seeds", seeds("seeds", self.seeds))
         sizes = whole_numbers("few_pairs_sizes", self.few_pairs_sizes, may_be_empty=True)
         object.__setattr__(self, "few_pairs_sizes", sizes)
-        for name in ("test_pairs draws few_pairs_draws ig_steps batch_size resamples").split():
+        wholes = "test_pairs draws random_draws few_pairs_draws ig_steps batch_size resamples"
+        for name in wholes.split():
             check_whole(name, getattr(self, name), 1)
         self._check_pairs()
         check_seed("test_seed", self.test_seed)
@@ -181,7 +188,8 @@ class StudyConfig:
         if not any(map(self.is_possible, self.regimes)):
             raise ConfigError(
                 f"regimes {', '.join(self.regimes)}: none can be trained on the tasks "
-                f"{', '.join(self.tasks)}; zero-shot needs two, near-distribution a related one"
+                f"{', '.join(self.tasks)}; leave-task-out needs two, zero-shot two of "
+                "different families, near-distribution a related one"
             )
 
     def _check_pairs(self) -> None:

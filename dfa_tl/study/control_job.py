@@ -43,6 +43,7 @@ class ControlInputs:
         alignments: The steps of W.
         training_scores: Source scores of the training tasks, by task.
         training_gold: Gold scores of the training tasks, by task.
+        training_masks: Masks trained on the target alone, by training task.
     """
 
     control: str
@@ -55,6 +56,7 @@ class ControlInputs:
     alignments: tuple[AlignJob, ...] = ()
     training_scores: Mapping[str, AttributeJob] = field(default_factory=dict)
     training_gold: Mapping[str, AttributeJob] = field(default_factory=dict)
+    training_masks: Mapping[str, ScoresJob] = field(default_factory=dict)
 
     def load(self, store: Store, nodes: NodeSet, **training: Any) -> Inputs:
         """The inputs themselves.
@@ -69,7 +71,7 @@ class ControlInputs:
             given["scores"] = self.scores.load(store)
         if self.alignments:
             given["alignment"] = load_W(self.alignments, store)
-        for name in ("training_scores", "training_gold"):
+        for name in ("training_scores", "training_gold", "training_masks"):
             if jobs := getattr(self, name):
                 given[name] = {task: job.load(store) for task, job in jobs.items()}
         return Inputs(
@@ -96,7 +98,7 @@ class ControlJob(TrainingJob, ScoresJob):
     """
 
     kind: ClassVar[str] = "control"
-    code_version: ClassVar[int] = 2
+    code_version: ClassVar[int] = 3
 
     inputs: ControlInputs
 

@@ -10,6 +10,9 @@ A control that belongs to regimes is trained on the same tasks as W: `uniform_s`
 every other regime but cross-task has its own, `uniform_s (in-distribution)` and so on. The
 difference from that one is what the source accounts for in a regime; otherwise having seen the test
 task would be credited to the source.
+
+Masks trained on the target alone are jobs of no method, and controls of every method may need them:
+such a job is in several groups, and is done by the first that reaches it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass, replace
 from dfa_tl.alignment.config import AlignmentConfig
 from dfa_tl.controls.control import Control, Need
 from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
-from dfa_tl.controls.registry import CONTROLS
+from dfa_tl.controls.registry import CONTROLS, FREE_MASK, RANDOM
 from dfa_tl.seeds import seed_of
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.control_job import ControlInputs, ControlJob
@@ -128,7 +131,7 @@ class _Planner:
                 continue
             uses_settings = control.every_variant or Need.ALIGNMENT in control.needs
             for name, tasks in self._fitted_to(control, task, variant):
-                for draw in range(config.draws if control.is_drawn else 1):
+                for draw in range(self._draws(control)):
                     inputs = self._control_inputs(control, task, tasks, variant, draw)
                     yield Circuit(
                         CircuitKey(
@@ -141,6 +144,11 @@ class _Planner:
                         self._train_control(inputs) if Need.TARGET in control.needs else inputs,
                         all_views=control.is_main and is_default and draw == 0,
                     )
+
+    def _draws(self, control: Control) -> int:
+        if control is RANDOM:
+            return self.config.random_draws
+        return self.config.draws if control.is_drawn else 1
 
     def _fitted_to(
         self, control: Control, task: str, variant: str
@@ -161,6 +169,13 @@ class _Planner:
         def training(need: Need, model: str) -> dict[str, AttributeJob]:
             return {other: self._attribute(model, other) for other in tasks if need in needs}
 
+        masks = {
+            other: self._train_control(
+                self._control_inputs(FREE_MASK, other, (other,), variant, draw=0)
+            )
+            for other in tasks
+            if Need.TRAINING_MASKS in needs
+        }
         return ControlInputs(
             control=control.name,
             task=task,
@@ -172,6 +187,7 @@ class _Planner:
             alignments=self._alignments(tasks, variant, control) if Need.ALIGNMENT in needs else (),
             training_scores=training(Need.TRAINING_SCORES, models.source),
             training_gold=training(Need.TRAINING_GOLD, models.target),
+            training_masks=masks,
         )
 
     def _few_pairs(self, task: str) -> Iterator[Circuit]:
@@ -227,6 +243,8 @@ class _Planner:
         was trained with, not on what an earlier W makes of that.
         """
         settings = self._settings(variant)
+        if control is not None:
+            settings = replace(settings, **control.settings)
         stand_in = control.name if control and control.stand_in else None
         vectors = settings.source_vectors
         draws = [None] if vectors == 1 else [Bootstrapped(vector) for vector in range(vectors)]

@@ -136,7 +136,7 @@ def run_study(
     Example:
         >>> config = StudyConfig(
         ...     pairs=(PairSpec("toy-small", "toy-large"),),
-        ...     tasks=("arc_easy", "arc_challenge"),
+        ...     tasks=("ioi", "arc_easy"),
         ...     methods=("nap",),
         ...     regimes=("zero-shot",),
         ...     controls=("uniform_s",),

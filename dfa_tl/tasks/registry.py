@@ -57,14 +57,14 @@ def family_of(name: str) -> str:
 def training_tasks(task: str) -> tuple[str, ...]:
     """The tasks that W is trained on by default, to carry over the circuit of another task.
 
-    They are the benchmark's for one of its tasks, those of the bundled models for one of theirs,
-    and `ENGLISH_TASKS` for any other.
+    They are of other families, so that the transfer is zero-shot: the benchmark's for one of its
+    tasks, those of the bundled models for one of theirs, and `ENGLISH_TASKS` for any other.
     """
     if task.startswith(MIB):
         tasks = tuple(SOURCES)
     else:
         tasks = TOY_TASKS if task in TOY_TASKS else ENGLISH_TASKS
-    return tuple(name for name in tasks if name != task)
+    return tuple(name for name in tasks if family_of(name) != family_of(task))
 
 
 def relations() -> dict[str, tuple[str, ...]]:
