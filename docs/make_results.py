@@ -3,7 +3,7 @@
 python examples/study_bundled.py --out out/study
 python docs/make_results.py out/study
 
-Without a study, only the table of `benchmarks/leave_family_out.py` is written.
+Without a study, only the tables of benchmarks are written.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ from dfa_tl.report.findings import headline
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "results"
+BENCHMARKS = {"learning_curve": "training_tasks", "refined_transfer": "pairs"}
+"""Whose tables are written, and the column of the size that varies."""
 
 
 def main() -> None:
     """Write every table of the study as Markdown, and the statements of its report."""
     parser = argparse.ArgumentParser(description="Tables of a study for the documentation.")
     parser.add_argument("study", type=Path, nargs="?", help="folder of the study")
-    write_file(OUT / "leave_family_out.md", leave_family_out().encode())
+    for name, column in BENCHMARKS.items():
+        if not (ROOT / "benchmarks" / "results" / f"{name}.csv").exists():
+            continue
+        write_file(OUT / f"{name}.md", benchmark(name, column).encode())
     study = parser.parse_args().study
     if study is None:
         return
@@ -45,16 +50,18 @@ def main() -> None:
     write_file(OUT / "summary.md", ("\n\n".join(said) + "\n").encode())
 
 
-def leave_family_out() -> str:
-    """Mean CPR and CMD over families of each way to predict a circuit, best first."""
-    rows: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "leave_family_out.csv")
-    rows = rows[rows["settings"] == "default"]
-    pair = rows["source"] + " -> " + rows["target"]
-    by_family = rows.assign(pair=pair).groupby(["pair", "way", "family"])[["cpr", "cmd"]].mean()
-    means = by_family.groupby(["pair", "way"]).mean().reset_index()
-    means = means.sort_values(["pair", "cpr"], ascending=[True, False])
-    means = means.rename(columns={"cpr": "CPR", "cmd": "CMD"})
-    return Table(means).to_markdown()
+def benchmark(name: str, column: str) -> str:
+    """Mean CPR and CMD over families, by the size in a column: a table for each."""
+    rows: Any = pd.read_csv(ROOT / "benchmarks" / "results" / f"{name}.csv")
+    parts = []
+    for (source, target), of_pair in rows.groupby(["source", "target"], sort=False):
+        for measure in ("cpr", "cmd"):
+            by_family = of_pair.groupby(["way", column, "family"])[measure].mean()
+            means = by_family.groupby(["way", column]).mean().unstack()
+            means.columns = [f"{n} {column.replace('_', ' ')}" for n in means.columns]
+            title = f"{measure.upper()}, {source} -> {target}"
+            parts.append(Table(means.reset_index(), title).to_markdown())
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

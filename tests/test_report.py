@@ -99,23 +99,27 @@ def mean_cpr(rows, regime: str) -> pd.Series:
 def test_the_first_screen_says_what_the_numbers_say(study, page):
     rows = study.frame()
     means = rows.groupby("regime")[["cpr", "cmd"]].mean()
-
-    def both(name: str) -> str:
-        return f"{means['cpr'][name]:.2f} (CMD {means['cmd'][name]:.2f})"
-
-    expected = f"Zero-shot circuits reach CPR {both('zero-shot')}, gold circuits {both('gold')}."
-    assert expected in page.text
+    ours = means["cpr"]["zero-shot"]
+    lead = f"Without seeing the task or its family, transferred circuits recover {ours:.0%} of"
+    assert lead in page.text
+    for name, words in (("gold", "on the target (gold)"), ("random_W", "random rankings")):
+        cpr, cmd = means.loc[name]
+        assert f"{words}: CPR {cpr:.2f}, CMD {cmd:.2f}" in page.text
     overall = analysis.overall(study).frame.set_index("against")
-    for control, words in (("uniform_s", "minus uniform s"), ("target_only", "minus target-only")):
-        difference = (mean_cpr(rows, "zero-shot") - mean_cpr(rows, control)).mean()
-        low, high = overall["low"][control], overall["high"][control]
-        said = f"{signed(difference)} [{signed(low)}, {signed(high)}]"
-        statement = next(part for part in page.texts if words in part)
-        assert said in statement
-    assert "rests on one seed, so there is no verdict" in page.text
+    difference = (mean_cpr(rows, "zero-shot") - mean_cpr(rows, "uniform_s")).mean()
+    low, high = overall["low"]["uniform_s"], overall["high"]["uniform_s"]
+    said = f"No verdict from one seed: CPR {signed(difference)} [{signed(low)}, {signed(high)}]."
+    assert said in page.text
+    levels = analysis.levels(study).frame.set_index("circuit")
+    for name in ("gold", "zero-shot", "random_W", "uniform_s", "target_only"):
+        assert levels["CPR"][name] == pytest.approx(means["cpr"][name])
+        assert levels["CMD"][name] == pytest.approx(means["cmd"][name])
+        assert levels["low"][name] <= levels["CPR"][name] <= levels["high"][name]
     first_screen = page.text[: page.text.index("Contents")]
-    for label in ("Claim", "Interval", "Controls", "Limits"):
+    for label in ("Result", "Is the source needed?", "Is there something better?", "Limits"):
         assert label in first_screen
+    bars = [text for text in page.texts if re.fullmatch(r"CMD [0-9.]+", text.strip())]
+    assert len(bars) == len(levels)
     assert "1 pair of models, 2 tasks, 1 seed, 6 test pairs per task." in first_screen
 
 
@@ -140,20 +144,31 @@ def said(
     differences: dict[str, float],
     unbounded: Sequence[str] = (),
     ways: Sequence[tuple[str, str, float]] = (),
+    level: float = 0.6,
     **changes,
 ) -> dict[str, str]:
     """The first screen of a study in which zero-shot exceeds both controls by so much per task."""
     tasks = list(differences)
+    if "config_level" in changes:
+        changes["level"] = changes.pop("config_level")
     config = replace(SMALL, tasks=tuple(tasks), **{"seeds": (0, 1), **changes})
     pair = config.pairs[0].name
-    cpr = {regime_of(config): 0.6, "gold": 0.8}
+    bounded = [task for task in tasks if task not in unbounded]
     rows = pd.DataFrame(
         [
-            {"pair": pair, "method": "nap", "variant": "", "regime": name, "test_task": task}
-            | {"cpr": value, "cmd": 0.25, "floor": 0.025, "n": 6, "cpr_high": 1.0}
-            | {"cpr_low": float("-inf") if task in unbounded else 0.0}
-            for name, value in cpr.items()
+            {"pair": pair, "method": "nap", "variant": "", "regime": "gold", "test_task": task}
+            | {"n": 6, "cpr_high": 1.0, "cpr_low": float("-inf") if task in unbounded else 0.0}
             for task in tasks
+        ]
+    )
+    levels = pd.DataFrame(
+        [
+            {"pair": pair, "variant": "default", "method": method, "circuit": name, "CPR": cpr}
+            | {"low": cpr - 0.1, "high": cpr + 0.1, "CMD": 1 - cpr, "CMD low": 0, "CMD high": 1}
+            | {"floor": 0.025, "tasks": len(bounded)}
+            for method in config.methods
+            for name, cpr in {regime_of(config): level, "gold": 0.8}.items()
+            if bounded
         ]
     )
     results = SimpleNamespace(
@@ -181,6 +196,7 @@ def said(
             for task, value in differences.items()
         ]
     tables = {
+        "levels": levels,
         "overall": pd.DataFrame(
             [{**row, "against": name} for row in overall for name in ("uniform_s", "target_only")]
         ),
@@ -203,10 +219,12 @@ ALL_TASKS = ("ioi", "mcqa", "arc_easy", "arc_challenge")
 def test_words_for_an_interval_above_zero():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)))
     assert (
-        "lies above zero: the source helps. CMD: −0.10 [−0.20, +0.10]. Above on ioi, mcqa, "
-        "arc_easy and arc_challenge." in words["Interval"]
+        "The interval lies above zero. CMD: −0.10 [−0.20, +0.10]. Above on ioi, mcqa, "
+        "arc_easy and arc_challenge." in words["Is the source needed?"]
     )
-    assert "The interval lies above zero." in words["Controls"]
+    assert words["Is the source needed?"].startswith("Yes: CPR +0.30 [")
+    better = words["Is there something better?"]
+    assert better.startswith("None of 2 controls has a higher mean CPR.")
 
 
 SAME = dict.fromkeys(ALL_TASKS, 0.3) | {"ioi": 0.31}
@@ -223,17 +241,22 @@ def test_words_for_a_difference_that_turns_with_the_way_of_measuring():
 
 def test_words_for_tasks_that_bound_nothing():
     words = said(SAME, unbounded=["mcqa"])
-    assert "Mean of 3 tasks" in words["Claim"]
-    assert "left out: mcqa, where the clean and the corrupt metric" in words["Claim"].lower()
+    assert "Mean of 3 tasks" in words["Result"]
+    assert "left out: mcqa, where the clean and the corrupt metric" in words["Result"].lower()
     none = said(SAME, unbounded=ALL_TASKS)
-    assert none["Claim"].startswith("Nothing can be claimed yet. On arc_challenge, arc_easy,")
+    assert none["Result"].startswith("Nothing can be claimed yet. On arc_challenge, arc_easy,")
 
 
 def test_words_for_how_it_was_measured():
-    words = said(SAME, level=0.999, resamples=4000)
-    assert "from nap scores" in words["Claim"]
-    assert "protocol nodes, signed ranking, the linear grid and metric logit_diff" in words["Claim"]
-    assert "The 99.9% interval" in words["Interval"]
+    words = said(SAME, resamples=4000, config_level=0.999)
+    assert "from nap scores" in words["Result"]
+    assert (
+        "protocol nodes, signed ranking, the linear grid and metric logit_diff" in words["Result"]
+    )
+    assert "with 99.9% intervals, from resampling 4 families, 2 seeds and" in words["Result"]
+    beyond = said(SAME, level=1.47)["Result"]
+    assert "transferred circuits reach a CPR of 1.47, averaged over circuit sizes." in beyond
+    assert "recover 60% of the model's behaviour" in words["Result"]
     assert "were chosen" not in words["Limits"]  # these settings are not the default ones
     chosen = said(SAME, variants={"default": AlignmentConfig()})["Limits"]
     assert "were chosen for zero-shot CPR on validation pairs of these tasks" in chosen
@@ -249,35 +272,35 @@ def test_words_for_an_interval_that_includes_zero():
     words = said(dict(zip(ALL_TASKS, (0.4, 0.3, -0.2, 0.02), strict=True)))
     assert (
         "includes zero: the study does not show that the source helps on further tasks."
-        in words["Interval"]
+        in words["Is the source needed?"]
     )
+    assert words["Is the source needed?"].startswith("Not shown: CPR +0.13 [")
     assert (
         "Above on ioi and mcqa; below on arc_easy; no clear difference on arc_challenge."
-        in words["Interval"]
+        in words["Is the source needed?"]
     )
-    assert (
-        "The 95% interval, from resampling 4 families, 2 seeds and the test pairs,"
-        in words["Interval"]
-    )
-    assert "CMD: −0.10 [−0.20, +0.10]." in words["Interval"]
+    assert "CMD: −0.10 [−0.20, +0.10]." in words["Is the source needed?"]
     assert "Intervals resample 4 families, 2 seeds and the test pairs" in words["Limits"]
 
 
 def test_one_seed_gives_no_verdict():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)), seeds=(0,))
-    assert "rests on one seed, so there is no verdict" in words["Interval"]
-    assert "Above on" not in words["Interval"]
-    assert "There is one seed, so no verdict." in words["Controls"]
+    assert words["Is the source needed?"].startswith("No verdict from one seed: CPR +0.30")
+    assert "Above on" not in words["Is the source needed?"]
+    less = said(dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), seeds=(0,))
+    assert "one seed, so there is no verdict." in less["Is there something better?"]
 
 
 def test_words_for_an_interval_below_zero():
     words = said(
         dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), methods=("nap", "exact")
     )
-    assert "lies below zero: the source harms." in words["Interval"]
-    assert "the control does better without a source" in words["Controls"]
+    assert words["Is the source needed?"].startswith("No, it harms: CPR −0.30 [")
+    better = words["Is there something better?"]
+    assert better.startswith("No source and target only have a higher mean CPR: clearly so: no")
+    assert "a mask trained on the target and the test task, without a source" in better
     assert (
-        "Of 1 further choice of method, the interval against uniform s lies below zero in 1."
+        "Of 1 further choice of method, the interval against no source lies below zero in 1."
         in words["Limits"]
     )
 
@@ -285,7 +308,7 @@ def test_words_for_an_interval_below_zero():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of one value there is no spread
 def test_words_for_one_task():
     words = said({"ioi": 0.3})
-    assert "from resampling 2 seeds and the test pairs, lies above zero" in words["Interval"]
+    assert "from resampling 2 seeds and the test pairs;" in words["Result"]
     assert "One family of tasks says nothing about other families" in words["Limits"]
 
 

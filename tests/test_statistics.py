@@ -15,7 +15,6 @@ from scipy.integrate import trapezoid
 from dfa_tl import FaithfulnessCurve, NodeScores, NodeSet
 from dfa_tl.errors import ConfigError, DataError, NumericsError, ScoresError
 from dfa_tl.evaluation import intervals as statistics
-from dfa_tl.evaluation.differences import Compared, difference_interval
 from dfa_tl.evaluation.intervals import (
     Bootstrap,
     Interval,
@@ -24,6 +23,7 @@ from dfa_tl.evaluation.intervals import (
     cpr_interval,
     seed_spread,
 )
+from dfa_tl.evaluation.mean_intervals import Compared, mean_interval
 from dfa_tl.evaluation.recovery import recovery
 from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
 from dfa_tl.evaluation.structure import (
@@ -270,7 +270,7 @@ def test_interval_of_a_mean_over_tasks_of_one_family_is_that_of_a_loop(two_curve
         values.append([first - second for first, second in areas])
     means = [sum(each) / 2 for each in zip(*values, strict=True)]
     tasks = [compared(two_curves), compared(fewer)]
-    result = difference_interval(tasks, measure, Bootstrap(resamples=300, seed=8))
+    result = mean_interval(tasks, measure, Bootstrap(resamples=300, seed=8))
     assert (result.low, result.high) == pytest.approx(looped_limits(means, 20, 0.95))
     assert result.estimate == pytest.approx(
         np.mean([getattr(a, measure) - getattr(b, measure) for a, b in (two_curves, fewer)])
@@ -278,10 +278,10 @@ def test_interval_of_a_mean_over_tasks_of_one_family_is_that_of_a_loop(two_curve
 
 
 def test_interval_of_a_mean_over_one_task_is_that_tasks(two_curves):
-    assert difference_interval([compared(two_curves)]) == cpr_difference_interval(*two_curves)
+    assert mean_interval([compared(two_curves)]) == cpr_difference_interval(*two_curves)
     with pytest.raises(DataError, match="at least one task"):
-        difference_interval([])
-    with pytest.raises(DataError, match="at least one curve of each in each seed"):
+        mean_interval([])
+    with pytest.raises(DataError, match="at least one curve in each seed"):
         Compared("one", [])
     other = take(two_curves[1], range(29))
     with pytest.raises(DataError, match="same pairs"):
@@ -312,21 +312,30 @@ def test_the_interval_covers_means_of_further_families_and_seeds():
             couples = [(raised(second, effect + seed), second) for seed in seeds]
             tasks.append(compared(*couples, family=str(family)))
         settings = Bootstrap(0.9, resamples=200)
-        held["over families"] += not difference_interval(tasks, "cpr", settings).excludes(truth)
+        held["over families"] += not mean_interval(tasks, "cpr", settings).excludes(truth)
         alike = [replace(task, family="one") for task in tasks]
-        held["tasks held fixed"] += not difference_interval(alike, "cpr", settings).excludes(truth)
+        held["tasks held fixed"] += not mean_interval(alike, "cpr", settings).excludes(truth)
     assert 0.83 * trials <= held["over families"] <= 0.98 * trials, held
     assert held["tasks held fixed"] < 0.7 * trials, held
+
+
+def test_a_level_is_a_difference_from_nothing(two_curves):
+    first, _ = two_curves
+    result = mean_interval([Compared("one", [([first], [])])])
+    assert result == cpr_interval(first)
+    assert mean_interval([Compared("one", [([first], [])])], "cmd") == cmd_interval(first)
+    with pytest.raises(DataError, match="some seeds only"):
+        Compared("one", [([first], []), ([first], [first])])
 
 
 def test_seeds_widen_the_interval_and_draws_are_averaged(two_curves):
     first, second = two_curves
     higher = raised(first, 0.3)
-    one = difference_interval([compared(two_curves)])
-    both = difference_interval([compared(two_curves, (higher, second))])
+    one = mean_interval([compared(two_curves)])
+    both = mean_interval([compared(two_curves, (higher, second))])
     assert both.high - both.low > 1.2 * (one.high - one.low)
     drawn = Compared("one", [([first, higher], [second])])
-    assert difference_interval([drawn]).estimate == pytest.approx(both.estimate)
+    assert mean_interval([drawn]).estimate == pytest.approx(both.estimate)
     assert drawn.by_seed("cmd") == [pytest.approx((first.cmd + higher.cmd) / 2 - second.cmd)]
 
 

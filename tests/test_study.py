@@ -31,10 +31,11 @@ from dfa_tl.evaluation.curve import MIB_KS
 from dfa_tl.seeds import seed_of
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
 from dfa_tl.study import inputs as inputs_module
-from dfa_tl.study.inputs import model_hashes
+from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Job
 from dfa_tl.study.jobs import AlignJob, AttributeJob
 from dfa_tl.study.keys import CircuitKey
+from dfa_tl.study.plan import plan
 from dfa_tl.study.store import TEMPORARY, StorageError
 
 PAIR = PairSpec("toy-small", "toy-large")
@@ -471,3 +472,38 @@ def test_nothing_is_pickled(study):
     assert suffixes == {".json", ".safetensors"}
     file = next(study.folder.rglob("scores.safetensors"))
     assert isinstance(NodeScores.load(file), NodeScores)
+
+
+def test_controls_are_trained_like_W():
+    """The same tasks, pairs, steps, batches and rate in zero-shot, whatever takes s' place."""
+    config = StudyConfig((PAIR,), tasks=("ioi", "mcqa", "arithmetic_addition"))
+    groups = plan(config, model_hashes(config.models), data_hashes(config))
+    jobs = {job.key: job for group in groups for job in group.jobs}
+    (evaluation,) = (
+        job
+        for job in jobs.values()
+        if job.kind == "evaluate" and job.task == "ioi" and job.method == "nap-ig-inputs"
+    )
+    circuits = {circuit.key.name: circuit for circuit in evaluation.circuits}
+    ours = circuits["zero-shot"].origin.alignments[0]
+    assert ours.tasks == ("mcqa", "arithmetic_addition")
+
+    def budget(config: AlignmentConfig) -> tuple[object, ...]:
+        same = "objective steps batch_size learning_rate step schedule sparsity initial_logit"
+        return tuple(getattr(config, name) for name in same.split())
+
+    compared = [circuits["task_identity"].origin.alignments[0]]
+    compared += [
+        job
+        for job in jobs.values()
+        if job.kind == "align" and job.tasks == ours.tasks and job.stand_in is not None
+    ]
+    assert {job.stand_in for job in compared} == {"task_identity", "uniform_s", "random_s"}
+    for job in compared:
+        assert budget(job.config) == budget(ours.config)
+        assert job.data == ours.data
+    trained = [job for job in jobs.values() if job.kind == "control"]
+    assert {job.inputs.control for job in trained} == {"target_only", "regression_start"}
+    for job in trained:
+        assert budget(job.inputs.config) == budget(ours.config)
+        assert {sample.size for sample in job.data} == {ours.data[0].size}

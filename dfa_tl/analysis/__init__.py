@@ -12,7 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dfa_tl.analysis.break_even import break_even
-from dfa_tl.analysis.effects import effect_by_choice, overall, source_effect, unbounded_tasks
+from dfa_tl.analysis.effects import (
+    effect_by_choice,
+    levels,
+    overall,
+    source_effect,
+    unbounded_tasks,
+)
 from dfa_tl.analysis.render import Table, write_frame
 from dfa_tl.analysis.tables import (
     control_levels,
@@ -36,6 +42,7 @@ __all__ = [
     "cross_task",
     "effect_by_choice",
     "leaderboard",
+    "levels",
     "overall",
     "recovery",
     "sensitivity",
@@ -48,6 +55,7 @@ __all__ = [
 ]
 
 TABLES: dict[str, Callable[..., Table]] = {
+    "levels": levels,
     "leaderboard": leaderboard,
     "control_levels": control_levels,
     "overall": overall,

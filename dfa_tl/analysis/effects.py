@@ -10,7 +10,7 @@ that of a permutation test over pairs, with curves averaged over seeds and draws
 within the table.
 
 `overall` averages over tasks. Its intervals, of CPR and of CMD, resample families of tasks, seeds
-and test pairs together (`dfa_tl.evaluation.differences`), so they apply to tasks that were not
+and test pairs together (`dfa_tl.evaluation.mean_intervals`), so they apply to tasks that were not
 tried. A task whose clean and corrupt metric cannot be distinguished on its test pairs has no
 bounded CPR: it is counted under `left out`, and no mean includes it.
 """
@@ -32,8 +32,8 @@ from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, NO_SOURCE
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.differences import Compared, difference_interval
 from dfa_tl.evaluation.intervals import Bootstrap, seed_spread
+from dfa_tl.evaluation.mean_intervals import Compared, mean_interval
 from dfa_tl.evaluation.significance import cpr_difference_p_value, holm
 from dfa_tl.study.keys import View
 from dfa_tl.study.results import StudyResults
@@ -83,7 +83,7 @@ def source_effect(
     # The smallest p-value that can be found, times the number of tests, stays well below 1 - level.
     resamples = max(PERMUTATIONS, ceil(20 * len(comparisons) / (1 - config.level)))
     for key, found in comparisons:
-        interval = difference_interval([found.compared], "cpr", bootstrap)
+        interval = mean_interval([found.compared], "cpr", bootstrap)
         rows.append(
             {
                 **dict(zip(("pair", "method", "variant"), key, strict=True)),
@@ -130,7 +130,7 @@ def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | No
             if not found:
                 continue
             tasks = [one.compared for one in found]
-            cpr, cmd = (difference_interval(tasks, name, bootstrap) for name in ("cpr", "cmd"))
+            cpr, cmd = (mean_interval(tasks, measure, bootstrap) for measure in ("cpr", "cmd"))
             seeds = min(len(task.seeds) for task in tasks)
             by_seed = np.mean([task.by_seed()[:seeds] for task in tasks], axis=0)
             rows.append(
@@ -152,6 +152,56 @@ def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | No
                 }
             )
     return Table(pd.DataFrame(rows), f"CPR: {regime} minus each control, mean over tasks")
+
+
+@checked_arguments
+def levels(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | None = None) -> Table:
+    """Mean CPR and CMD over tasks of gold, `regime` and the main controls, with intervals.
+
+    Tasks are those on which the regime was measured.
+
+    Raises:
+        ConfigError: an unknown regime.
+    """
+    check_regime(regime)
+    config, rows = results.config, []
+    bootstrap = Bootstrap(config.level, config.resamples)
+    main = [name for name in config.controls if CONTROLS[name].is_main]
+    circuits = {GOLD: GOLD, regime: regime} | {
+        name: CONTROLS[name].name_in(regime) for name in main if CONTROLS[name].applies_to(regime)
+    }
+    for key in _settings(results):
+        unbounded = unbounded_tasks(results, key[0], view=view)
+        ours = _rows_of(results, *key, regime, view)
+        tasks = [task for task in config.tasks if (ours["test_task"] == task).any()]
+        for circuit, name in circuits.items():
+            of_circuit = _rows_of(results, *key, name, view)
+            found = []
+            for task in tasks:
+                of_task = of_circuit[of_circuit["test_task"] == task]
+                if task not in unbounded and len(of_task):
+                    seeds = _by_seed(results, of_task, view).values()
+                    found.append(Compared(family_of(task), [(curves, []) for curves in seeds]))
+            if not found:
+                continue
+            cpr, cmd = (mean_interval(found, measure, bootstrap) for measure in ("cpr", "cmd"))
+            rows.append(
+                {
+                    **dict(zip(("pair", "method", "variant"), key, strict=True)),
+                    "circuit": circuit,
+                    "CPR": cpr.estimate,
+                    "low": cpr.low,
+                    "high": cpr.high,
+                    "CMD": cmd.estimate,
+                    "CMD low": cmd.low,
+                    "CMD high": cmd.high,
+                    "floor": float(of_circuit["floor"].iloc[0]),
+                    "tasks": len(found),
+                    "families": len({one.family for one in found}),
+                    "seeds": min(len(one.seeds) for one in found),
+                }
+            )
+    return Table(pd.DataFrame(rows), f"{regime}, gold and the main controls, mean over tasks")
 
 
 @checked_arguments
@@ -255,34 +305,40 @@ def _comparisons(
     view: View | None,
 ) -> Iterator[_Comparison]:
     """One comparison per task on which both were measured."""
-    frame: Any = results.headline(view)
-    is_gold = against == GOLD
-    control = GOLD if is_gold else CONTROLS[against].name_in(regime)
-    group = method if is_gold or CONTROLS[against].depends_on_method else "none"
-    of_pair = frame[(frame["pair"] == pair) & frame["seed"].isin(results.config.seeds)]
-    regimes = of_pair[(of_pair["regime"] == regime) & (of_pair["method"] == method)]
-    controls = of_pair[(of_pair["regime"] == control) & (of_pair["method"] == group)]
-    controls = controls[controls["variant"].isin([variant, ""])]
+    control = GOLD if against == GOLD else CONTROLS[against].name_in(regime)
+    ours, theirs = (
+        _rows_of(results, pair, method, variant, name, view) for name in (regime, control)
+    )
     for task in results.config.tasks:
-        ours = regimes[(regimes["variant"] == variant) & (regimes["test_task"] == task)]
-        theirs = controls[controls["test_task"] == task]
-        if ours.empty or theirs.empty:
+        of_task = ours[ours["test_task"] == task], theirs[theirs["test_task"] == task]
+        if of_task[0].empty or of_task[1].empty:
             continue
-        seeds = [seed for seed in results.config.seeds if (ours["seed"] == seed).any()]
-        compared = Compared(
-            family_of(task),
-            [
-                (
-                    curves_of(results, ours[ours["seed"] == seed], view=view),
-                    curves_of(results, theirs[theirs["seed"] == seed], view=view),
-                )
-                for seed in seeds
-                if (theirs["seed"] == seed).any()
-            ],
-        )
+        first, second = (_by_seed(results, rows, view) for rows in of_task)
+        shared = [(first[seed], second[seed]) for seed in first if seed in second]
         yield _Comparison(
             task,
-            mean_curve(results, ours, view=view),
-            mean_curve(results, theirs, view=view),
-            compared,
+            mean_curve(results, of_task[0], view=view),
+            mean_curve(results, of_task[1], view=view),
+            Compared(family_of(task), shared),
         )
+
+
+def _rows_of(
+    results: Results, pair: str, method: str, variant: str, name: str, view: View | None
+) -> Any:
+    """Rows of a circuit in the study's seeds; one that knows no method or settings fits any."""
+    rows: Any = results.headline(view)
+    return rows[
+        (rows["pair"] == pair)
+        & (rows["regime"] == name)
+        & rows["method"].isin([method, "none"])
+        & rows["variant"].isin([variant, ""])
+        & rows["seed"].isin(results.config.seeds)
+    ]
+
+
+def _by_seed(results: Results, rows: Any, view: View | None) -> dict[int, list[FaithfulnessCurve]]:
+    return {
+        int(seed): curves_of(results, rows[rows["seed"] == seed], view=view)
+        for seed in sorted(rows["seed"].unique())
+    }

@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from dfa_tl.report.wording import listed, signed
+from dfa_tl.controls.regimes import Regime
+from dfa_tl.controls.registry import CONTROLS
+from dfa_tl.report.wording import listed, number, signed
 from dfa_tl.study.config import StudyConfig
 
 NUMBERS = ("difference", "low", "high", "CMD difference", "CMD low", "CMD high")
@@ -70,6 +72,65 @@ class Contrast:
         counts = (("families", self.n_families), ("seeds", self.n_seeds))
         parts = [f"{n} {name}" for name, n in counts if n > 1]
         return listed([*parts, "the test pairs"])
+
+
+@dataclass(frozen=True)
+class Level:
+    """CPR and CMD of a circuit, mean over tasks, each with its limits.
+
+    Attributes:
+        name: `gold`, the regime, or a control's name.
+        label: How the report calls it.
+        cpr, low, high: CPR and its limits.
+        cmd, cmd_low, cmd_high: CMD and its limits.
+        n_tasks: How many tasks the mean is over.
+        floor: CPR of a circuit that recovers nothing before all nodes are kept.
+    """
+
+    name: str
+    label: str
+    cpr: float
+    low: float
+    high: float
+    cmd: float
+    cmd_low: float
+    cmd_high: float
+    n_tasks: int
+    floor: float
+
+    @property
+    def text(self) -> str:
+        """`0.71 [0.60, 0.80]`."""
+        return f"{number(self.cpr)} [{number(self.low)}, {number(self.high)}]"
+
+    @property
+    def cmd_text(self) -> str:
+        """The same for CMD."""
+        return f"{number(self.cmd)} [{number(self.cmd_low)}, {number(self.cmd_high)}]"
+
+
+def levels_of(
+    tables: Mapping[str, pd.DataFrame], config: StudyConfig, pair: str, method: str
+) -> dict[str, Level]:
+    """The levels of a pair and method under the first settings, by name; lowest CPR first."""
+    rows = rows_of(tables.get("levels"), config, pair, method)
+    found = [
+        Level(
+            str(row["circuit"]),
+            _label(str(row["circuit"])),
+            *(float(row[name]) for name in ("CPR", "low", "high", "CMD", "CMD low", "CMD high")),
+            n_tasks=int(row["tasks"]),
+            floor=float(row["floor"]),
+        )
+        for row in rows
+    ]
+    return {one.name: one for one in sorted(found, key=lambda one: one.cpr)}
+
+
+def _label(name: str) -> str:
+    if name in CONTROLS:
+        return CONTROLS[name].label
+    return f"transferred ({name})" if name in tuple(Regime) else name
 
 
 def contrasts(

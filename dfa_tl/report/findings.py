@@ -17,10 +17,10 @@ import pandas as pd
 from dfa_tl import analysis
 from dfa_tl.analysis.select import counted, main_rows
 from dfa_tl.controls.regimes import GOLD, Regime
-from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE, RANDOM
-from dfa_tl.report.contrasts import Contrast, contrasts, rows_of
+from dfa_tl.controls.registry import CONTROLS, NO_SOURCE, RANDOM
+from dfa_tl.report.contrasts import Contrast, Level, contrasts, levels_of, rows_of
 from dfa_tl.report.limitations import Statement, limits
-from dfa_tl.report.wording import capitalized, listed
+from dfa_tl.report.wording import capitalized, listed, number
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.results import StudyResults
 
@@ -36,15 +36,15 @@ class Headline:
         pair: The pair of models.
         method: Attribution method.
         regime: What the statements are about.
-        statements: Claim, interval, controls and limits.
-        contrasts: Regime minus gold and the main controls.
+        statements: The result, whether the source is needed, what is better, and the limits.
+        levels: CPR of gold, the regime and the main controls, the lowest first.
     """
 
     pair: PairSpec
     method: str
     regime: Regime
     statements: tuple[Statement, ...]
-    contrasts: tuple[Contrast, ...] = ()
+    levels: tuple[Level, ...] = ()
 
 
 def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headline:
@@ -59,37 +59,35 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
     pair, method = config.pairs[0], config.methods[0]
     regime = regime_of(config)
     found = contrasts(tables, config, pair.name, method)
+    levels = levels_of(tables, config, pair.name, method)
     ways = rows_of(tables.get("effect_by_choice"), config, pair.name, method)
-    rows: Any = pd.DataFrame(columns=["regime", "test_task"])
     unbounded: set[str] = set()
     if results.evaluations:
-        rows = main_rows(results)
-        rows = rows[(rows["pair"] == pair.name) & rows["method"].isin([method, "none"])]
         unbounded = analysis.unbounded_tasks(results, pair.name)
-    bounded = rows[~rows["test_task"].isin(unbounded)]
-    if regime not in set(bounded["regime"]):
-        measured = rows["regime"].unique().tolist() or ["nothing"]
+    if regime not in levels:
+        measured: list[str] = []
+        if results.evaluations:
+            measured = main_rows(results)["regime"].unique().tolist()
         why = (
             f"On {listed(sorted(unbounded))} the clean and the corrupt metric cannot be "
             "distinguished."
             if unbounded
-            else f"Measured so far: {listed(measured)}; not {regime}."
+            else f"Measured so far: {listed(measured or ['nothing'])}; not {regime}."
         )
-        nothing = Statement("Claim", "Nothing can be claimed yet.", why)
+        nothing = Statement("Result", "Nothing can be claimed yet.", why)
         return Headline(pair, method, regime, (nothing, limits(results, found, tables)))
-    # Gold first, then the main controls, from the end of the registry, whose controls know more.
-    main = [name for name in reversed(list(CONTROLS)) if CONTROLS[name].is_main]
+    source = found.get(NO_SOURCE.name)
     return Headline(
         pair,
         method,
         regime,
         (
-            _claim(bounded, regime, pair, unbounded, config),
-            _interval(found.get(NO_SOURCE.name), regime, config),
-            _controls(found, tables, regime, config, method),
+            _result(levels, source or found.get(GOLD), regime, pair, unbounded, config),
+            _source(source, regime),
+            _better(found, tables, regime, config, method),
             limits(results, found, tables, ways),
         ),
-        tuple(found[name] for name in (GOLD, *main) if name in found),
+        tuple(levels.values()),
     )
 
 
@@ -99,57 +97,83 @@ def regime_of(config: StudyConfig) -> Regime:
     return possible[0] if possible else Regime(config.regimes[0])
 
 
-def _claim(
-    rows: Any, regime: Regime, pair: PairSpec, unbounded: set[str], config: StudyConfig
+SEEN = {
+    Regime.ZERO_SHOT: "Without seeing the task or its family",
+    Regime.LEAVE_TASK_OUT: "Without seeing the task itself",
+    Regime.NEAR_DISTRIBUTION: "Trained on related tasks",
+    Regime.IN_DISTRIBUTION: "Trained on the task itself",
+    Regime.ALL: "Trained on every task",
+    Regime.CROSS_TASK: "Trained on one task at a time",
+}
+
+
+def _result(
+    levels: Mapping[str, Level],
+    contrast: Contrast | None,
+    regime: Regime,
+    pair: PairSpec,
+    unbounded: set[str],
+    config: StudyConfig,
 ) -> Statement:
-    # Only tasks that the regime was measured on: a partial study may have fewer than it plans.
-    tasks = rows[rows["regime"] == regime]["test_task"].unique()
-    chosen = rows[rows["test_task"].isin(tasks)]
-    by_task = chosen.groupby(["regime", "test_task"])[["cpr", "cmd"]].mean()
-    found = by_task.groupby("regime").mean()
-    means, cmd = found["cpr"], found["cmd"]
-    gold = f", gold circuits {means[GOLD]:.2f} (CMD {cmd[GOLD]:.2f})" if GOLD in means else ""
-    others = []
-    if RANDOM.name in means:
-        others.append(f"{RANDOM.label} {means[RANDOM.name]:.2f} (CMD {cmd[RANDOM.name]:.2f})")
-    others.append(f"floor {rows['floor'].iloc[0]:.2f}")
-    if unbounded:
-        others.append(
-            f"left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot "
-            "be distinguished"
-        )
+    ours = levels[regime]
+    what = f"reach a CPR of {number(ours.cpr)}"
+    if 0 <= ours.cpr <= 1:  # beyond 1, f overshoots
+        what = f"recover {ours.cpr:.0%} of the model's behaviour"
+    lead = f"{SEEN[regime]}, transferred circuits {what}"
+    parts = [f"CPR {ours.text}, CMD {ours.cmd_text}"]
+    for name, words in (
+        (GOLD, "circuits attributed directly on the target (gold)"),
+        (RANDOM.name, "random rankings"),
+    ):
+        if (other := levels.get(name)) is not None:
+            parts.append(f"{words}: CPR {number(other.cpr)}, CMD {number(other.cmd)}")
+    parts.append(
+        f"a circuit that recovers nothing before all nodes are kept: CPR {number(ours.floor)}"
+    )
+    left_out = (
+        f" Left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot be "
+        "distinguished."
+        if unbounded
+        else ""
+    )
+    resampled = f", from resampling {contrast.resampled}" if contrast else ""
     return Statement(
-        "Claim",
-        f"{capitalized(regime)} circuits reach CPR {means[regime]:.2f} (CMD {cmd[regime]:.2f})"
-        f"{gold}.",
-        f"Mean of {counted(len(tasks), 'task')}, carried over from {pair.source} to "
-        f"{pair.target} from {config.methods[0]} scores; W was trained on {regime.trained_on}. "
-        f"{capitalized(', '.join(others))}. Measured with protocol {config.protocols[0]}, "
-        f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric {config.metrics[0]}; "
-        f"settings of W: {config.default_variant}.",
+        "Result",
+        f"{lead}, averaged over circuit sizes.",
+        f"{capitalized('; '.join(parts))}. Mean of {counted(ours.n_tasks, 'task')}, carried over "
+        f"from {pair.source} to {pair.target} from {config.methods[0]} scores, with "
+        f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}, with "
+        f'the settings "{config.default_variant}". Measured with protocol {config.protocols[0]}, '
+        f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric "
+        f"{config.metrics[0]}.{left_out}",
     )
 
 
-def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) -> Statement:
+def _source(contrast: Contrast | None, regime: Regime) -> Statement:
+    label = "Is the source needed?"
     if contrast is None:
         return Statement(
-            "Interval",
-            "Whether the source matters was not tested.",
-            "The study has no measured uniform-s control.",
+            label, "Not tested.", f"The study has no measured {NO_SOURCE.label} control."
         )
-    saw = "" if regime is Regime.ZERO_SHOT else ", trained on the same tasks"
+    answer = {
+        "above": "Yes",
+        "below": "No, it harms",
+        "includes zero": "Not shown",
+        "one seed": "No verdict from one seed",
+    }[contrast.verdict]
     so = {
-        "above": "lies above zero: the source helps",
-        "below": "lies below zero: the source harms",
-        "includes zero": "includes zero: the study does not show that the source helps on further "
-        "tasks",
-        "one seed": "rests on one seed, so there is no verdict: run the study with several",
+        "above": "The interval lies above zero.",
+        "below": "The interval lies below zero.",
+        "includes zero": "The interval includes zero: the study does not show that the source "
+        "helps on further tasks.",
+        "one seed": "Run the study with several seeds.",
     }[contrast.verdict]
     return Statement(
-        "Interval",
-        f"{capitalized(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
-        f"The {100 * config.level:g}% interval, from resampling {contrast.resampled}, {so}. "
-        f"CMD: {contrast.cmd_text}. {_by_task(contrast)}".strip(),
+        label,
+        f"{answer}: CPR {contrast.text}.",
+        f"This is {regime} minus a mask trained in the same way on the same tasks from a source "
+        f"that says nothing ({NO_SOURCE.label}). {so} CMD: {contrast.cmd_text}. "
+        f"{_by_task(contrast)}".strip(),
     )
 
 
@@ -166,30 +190,41 @@ def _by_task(contrast: Contrast) -> str:
     return f"{capitalized('; '.join(parts))}." if parts else ""
 
 
-def _controls(
+def _better(
     found: Mapping[str, Contrast],
     tables: Mapping[str, pd.DataFrame],
-    regime: str,
+    regime: Regime,
     config: StudyConfig,
     method: str,
 ) -> Statement:
+    """The controls with a higher mean CPR, and how many target pairs gold needs."""
+    label = "Is there something better?"
+    controls = [one for name, one in found.items() if name != GOLD]
     direct = _direct(
         rows_of(tables.get("break_even"), config, config.pairs[0].name, method), regime
     )
-    free_mask = found.get(FREE_MASK.name)
-    if free_mask is None:
-        return Statement("Controls", f"No {FREE_MASK.label} control was measured.", direct)
-    so = {
-        "above": "The interval lies above zero.",
-        "below": "The interval lies below zero: the control does better without a source.",
-        "includes zero": "The interval includes zero.",
-        "one seed": "There is one seed, so no verdict.",
-    }[free_mask.verdict]
+    if not controls:
+        return Statement(label, "Not tested: no controls were measured.", direct)
+    higher = sorted((one for one in controls if one.difference < 0), key=lambda one: one.difference)
+    if not higher:
+        return Statement(
+            label, f"None of {counted(len(controls), 'control')} has a higher mean CPR.", direct
+        )
+    clear = [one for one in higher if one.verdict == "below"]
+    what = "no interval excludes zero"
+    if clear:
+        what = f"clearly so: {listed(CONTROLS[one.against].label for one in clear)}"
+    elif higher[0].verdict == "one seed":
+        what = "one seed, so there is no verdict"
+    listing = "; ".join(
+        f"{CONTROLS[one.against].label} ({CONTROLS[one.against].description}) {one.text}"
+        for one in higher
+    )
+    names = listed(CONTROLS[one.against].label for one in higher)
     return Statement(
-        "Controls",
-        f"{capitalized(regime)} minus {FREE_MASK.label} (no source, trained on the test task): "
-        f"{free_mask.text}.",
-        " ".join(part for part in (so, _by_task(free_mask), direct) if part),
+        label,
+        f"{capitalized(names)} {'has' if len(higher) == 1 else 'have'} a higher mean CPR: {what}.",
+        f"{capitalized(regime)} minus each: {listing}. {direct}".strip(),
     )
 
 

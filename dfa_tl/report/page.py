@@ -26,7 +26,7 @@ from dfa_tl.controls.registry import FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.models.attention import AttentionPatterns
-from dfa_tl.report.contrasts import Contrast
+from dfa_tl.report.contrasts import Level
 from dfa_tl.report.figures import Subject
 from dfa_tl.report.findings import Headline, headline, regime_of
 from dfa_tl.report.further_figures import with_further_figures
@@ -36,7 +36,7 @@ from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
 
 TEMPLATES = Path(__file__).parent / "templates"
-TABLES_OF_A_REGIME = ("overall", "effect_by_choice", "break_even")
+TABLES_OF_A_REGIME = ("levels", "overall", "effect_by_choice", "break_even")
 LISTED_JOBS = 20  # missing jobs that are named
 MOST_BYTES = 8_000_000  # figures of further pairs and methods stop before it
 
@@ -97,7 +97,7 @@ def _rendered(
         style=Markup(style + (view_style() if any(one.views for one in shown) else "")),
         scripts=[Markup(script) for script in scripts],
         versions=results.versions,
-        position=_scale(head.contrasts),
+        position=_scale(head.levels),
         Markup=Markup,
     )
 
@@ -134,9 +134,9 @@ def _tables(results: StudyResults) -> tuple[dict[str, Table], list[str]]:
     return tables, failed
 
 
-def _scale(contrasts: Sequence[Contrast]) -> Callable[[float], str]:
-    """From a difference to its position from 0 to 100, with zero and every interval in view."""
-    ends = [0.0, *(limit for one in contrasts for limit in (one.low, one.high, one.difference))]
+def _scale(levels: Sequence[Level]) -> Callable[[float], str]:
+    """From a CPR to its position from 0 to 100, with 0, 1 and every interval in view."""
+    ends = [0.0, 1.0, *(limit for one in levels for limit in (one.low, one.high, one.cpr))]
     finite = [end for end in ends if isfinite(end)]
     low, high = min(finite), max(finite)
     edge = 0.05 * (high - low) or 1.0

@@ -1,7 +1,7 @@
-"""The interval of a mean difference between two circuits, over families, seeds and test pairs.
+"""Intervals of a mean over tasks, and of a difference, over families, seeds and test pairs.
 
-    difference = mean over tasks of (mean over seeds of (mean over draws of CPR, or CMD)):
-                 that of the first circuit minus that of the second
+    level      = mean over tasks of (mean over seeds of (mean over draws of CPR, or CMD))
+    difference = level of the first circuit minus level of the second
 
 A resample draws families with replacement, each with all its tasks; seeds, the same for all tasks;
 and the test pairs of each task, the same for all seeds and for both circuits. So the interval
@@ -35,11 +35,12 @@ Draws = Sequence[FaithfulnessCurve]
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Two circuits on one test task.
+    """Two circuits on one test task, or a single one.
 
     Attributes:
         family: Of the task.
-        seeds: For each seed, the curves of the first circuit and those of the second.
+        seeds: For each seed, the curves of the first circuit and those of the second; those of the
+            second may be empty, and then its level counts as 0.
 
     Raises:
         DataError: no seeds, a seed without curves, or curves that are not of the same pairs.
@@ -49,8 +50,10 @@ class Compared:
     seeds: Sequence[tuple[Draws, Draws]]
 
     def __post_init__(self) -> None:
-        if not self.seeds or not all(ours and theirs for ours, theirs in self.seeds):
-            raise DataError("two circuits are compared by at least one curve of each in each seed")
+        if not self.seeds or not all(ours for ours, _ in self.seeds):
+            raise DataError("circuits are compared by at least one curve in each seed")
+        if len({bool(theirs) for _, theirs in self.seeds}) > 1:
+            raise DataError("the second circuit has curves in some seeds only")
         first = self.seeds[0][0][0]
         for ours, theirs in self.seeds:
             for curve in (*ours, *theirs):
@@ -63,17 +66,17 @@ class Compared:
 
     def by_seed(self, measure: Measure = "cpr") -> list[float]:
         """The difference in each seed."""
-        return [
-            float(np.mean([getattr(curve, measure) for curve in ours]))
-            - float(np.mean([getattr(curve, measure) for curve in theirs]))
-            for ours, theirs in self.seeds
-        ]
+
+        def level(draws: Draws) -> float:
+            return float(np.mean([getattr(curve, measure) for curve in draws])) if draws else 0.0
+
+        return [level(ours) - level(theirs) for ours, theirs in self.seeds]
 
 
-def difference_interval(
+def mean_interval(
     tasks: Sequence[Compared], measure: Measure = "cpr", bootstrap: Bootstrap | None = None
 ) -> Interval:
-    """Interval of the mean difference over tasks, seeds and draws.
+    """Interval of the mean level, or difference, over tasks, seeds and draws.
 
     Args:
         tasks: One comparison for each test task.
@@ -87,7 +90,7 @@ def difference_interval(
         DataError: no tasks.
     """
     if not tasks:
-        raise DataError("a mean difference needs at least one task")
+        raise DataError("a mean over tasks needs at least one task")
     settings = bootstrap or Bootstrap()
     estimate = float(np.mean([np.mean(task.by_seed(measure)) for task in tasks]))
     fewest = min(task.n_pairs for task in tasks)
@@ -128,6 +131,8 @@ def _resampled_task(
     """The task's difference in each resample of its pairs and of the seeds."""
 
     def mean_of(draws: Draws) -> Float[np.ndarray, " sample"]:
+        if not draws:
+            return np.zeros(bootstrap.resamples)
         return np.mean([resampled_area(curve, measure, bootstrap, seed) for curve in draws], axis=0)
 
     by_seed = np.stack([mean_of(ours) - mean_of(theirs) for ours, theirs in task.seeds])
