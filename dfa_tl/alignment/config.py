@@ -27,9 +27,9 @@ class AlignmentConfig:
 
     The defaults were chosen on validation pairs of the bundled pair, with the whole family of the
     test task left out of training. There, the transferred circuit reaches a CPR of .61, the same
-    training without a source .39 and gold .77 (`python benchmarks/leave_family_out.py --pairs 48`,
-    mean over three families, one seed; `--set` takes other settings). `injection` did about as well
-    in these trials. A trained b, or logits that start at 2, did worse: the sparsity term then
+    training without a source .39 and gold .77 (48 pairs, mean over three families, one seed; a
+    study with `test_split="validation"` and other `variants` repeats the comparison). `injection`
+    did about as well in these trials. A trained b, or logits that start at 2, did worse: the sparsity term then
     decides about all nodes that no training task needs, while a W that starts from the depth-mean
     map keeps what the map says of them.
 
