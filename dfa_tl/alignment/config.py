@@ -29,9 +29,9 @@ class AlignmentConfig:
     test task left out of training. There, the transferred circuit reaches a CPR of .61, the same
     training without a source .39 and gold .77 (48 pairs, mean over three families, one seed; a
     study with `test_split="validation"` and other `variants` repeats the comparison). `injection`
-    did about as well in these trials. A trained b, or logits that start at 2, did worse: the sparsity term then
-    decides about all nodes that no training task needs, while a W that starts from the depth-mean
-    map keeps what the map says of them.
+    did about as well in these trials. A trained b, or logits that start at 2, did worse: the
+    sparsity term then decides about all nodes that no training task needs, while a W that starts
+    from the depth-mean map keeps what the map says of them.
 
     Attributes:
         objective: How the target is patched in training (`dfa_tl.alignment.train`): `removal` is
