@@ -404,3 +404,35 @@ def test_print(report):
     )
     report.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert shown == ["none"] * 3
+
+
+CONTRASTS = """
+const light = (color) => {
+  const [r, g, b] = color.match(/[0-9.]+/g).map(Number).slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const page = light(getComputedStyle(document.body).backgroundColor);
+const found = [
+  'body', '.byline', 'main a, nav a', '.statements dt', '.bars .cmd', 'figcaption, .note',
+];
+return [page, found.map((s) => {
+  const element = document.querySelector(s);
+  const text = light(getComputedStyle(element).color);
+  return [s, (Math.max(page, text) + 0.05) / (Math.min(page, text) + 0.05)];
+})];
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark_mode(report, scheme):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    report.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    page, contrasts = report.run(CONTRASTS)
+    plot = report.run("return getComputedStyle(document.querySelector('.plot')).backgroundColor")
+    report.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert (page < 0.05) == (scheme == "dark")
+    for selector, contrast in contrasts:
+        assert contrast >= 4.5, selector  # WCAG 2.1, level AA
+    if scheme == "dark":
+        assert plot == "rgb(255, 255, 255)"  # figures are drawn for a light page
