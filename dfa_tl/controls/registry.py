@@ -194,6 +194,7 @@ CONTROLS: Registry[Control] = Registry(
             stand_in=_uniform,
             is_main=True,
             every_variant=True,
+            label="no source",
             style=Style("#E69F00", "longdash", "cross"),
         ),
         Control(
@@ -213,7 +214,7 @@ CONTROLS: Registry[Control] = Registry(
             needs=(Need.TARGET,),
             passes=_passes_of_starts,
             is_main=True,
-            label="target-only",
+            label="target only",
             style=Style(DARK_GREY, "solid", "pentagon"),
         ),
         Control(

@@ -135,9 +135,9 @@ def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) ->
         return Statement(
             "Interval",
             "Whether the source matters was not tested.",
-            "The study has no measured uniform-s control.",
+            "The study did not measure the control without a source.",
         )
-    saw = "" if regime is Regime.ZERO_SHOT else ", trained on the same tasks"
+    saw = "" if regime is Regime.ZERO_SHOT else " (trained on the same tasks)"
     so = {
         "above": "lies above zero: the source helps",
         "below": "lies below zero: the source harms",
@@ -147,7 +147,7 @@ def _interval(contrast: Contrast | None, regime: Regime, config: StudyConfig) ->
     }[contrast.verdict]
     return Statement(
         "Interval",
-        f"{capitalized(regime)} minus {NO_SOURCE.label} (no source{saw}): {contrast.text}.",
+        f"{capitalized(regime)} minus {NO_SOURCE.label}{saw}: {contrast.text}.",
         f"The {100 * config.level:g}% interval, from resampling {contrast.resampled}, {so}. "
         f"CMD: {contrast.cmd_text}. {_by_task(contrast)}".strip(),
     )
@@ -178,7 +178,7 @@ def _controls(
     )
     free_mask = found.get(FREE_MASK.name)
     if free_mask is None:
-        return Statement("Controls", f"No {FREE_MASK.label} control was measured.", direct)
+        return Statement("Controls", f'The control "{FREE_MASK.label}" was not measured.', direct)
     so = {
         "above": "The interval lies above zero.",
         "below": "The interval lies below zero: the control does better without a source.",

@@ -55,18 +55,24 @@ def limits(
 
 
 def _other_ways(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the difference from uniform s changes its sign when measured in another way."""
+    """Whether another way of measuring changes the sign of what the source adds."""
     if len(rows) < 2:
         return ""
     first = rows[0]
     reversed_rows = [row for row in rows[1:] if row["difference"] * first["difference"] < 0]
     if not reversed_rows:
         ways = counted(len(rows) - 1, "other way")
-        return f"The difference from uniform s has the same sign in {ways} of measuring."
+        return (
+            f"The difference from the control without a source has the same sign in {ways} of "
+            "measuring."
+        )
     differences = "; ".join(
         f"{signed(row['difference'])} with {_different(row, first)}" for row in reversed_rows
     )
-    return f"The sign of the difference from uniform s depends on the measurement: {differences}."
+    return (
+        "The sign of the difference from the control without a source depends on the measurement: "
+        f"{differences}."
+    )
 
 
 def _different(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
@@ -89,7 +95,7 @@ def _how_settings_were_chosen(config: StudyConfig) -> str:
         return ""
     return (
         "The settings of W were chosen for zero-shot CPR on validation pairs of these tasks and "
-        "models; those of uniform s were not."
+        "models; those of the control without a source were not."
     )
 
 
@@ -106,7 +112,7 @@ def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
 
 
 def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Whether the study's other pairs, methods and settings give the same verdict on uniform s."""
+    """Whether the study's other pairs, methods and settings give the same verdict on the source."""
     pairs = [pair.name for pair in config.pairs]
     varied = {"pair": pairs, "method": config.methods, "settings": tuple(config.variants)}
     verdicts = []
@@ -129,5 +135,5 @@ def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> s
     )
     return (
         f"Of {len(verdicts)} further {'choices' if len(verdicts) > 1 else 'choice'} of {names}, "
-        f"the interval against uniform s {counts}."
+        f"the interval against the control without a source {counts}."
     )
