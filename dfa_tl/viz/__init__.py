@@ -3,6 +3,7 @@
 from dfa_tl.viz.alignment_map import alignment_map
 from dfa_tl.viz.attention import AttentionView, attention_view, token_view
 from dfa_tl.viz.circuit_graph import circuit_graph
+from dfa_tl.viz.circuit_overlap import circuit_overlap
 from dfa_tl.viz.controls_by_task import controls_by_task
 from dfa_tl.viz.cost_frontier import cost_frontier
 from dfa_tl.viz.cross_task_heatmap import cross_task_heatmap
@@ -20,6 +21,7 @@ __all__ = [
     "alignment_map",
     "attention_view",
     "circuit_graph",
+    "circuit_overlap",
     "controls_by_task",
     "cost_frontier",
     "cross_task_heatmap",
