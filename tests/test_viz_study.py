@@ -18,6 +18,7 @@ from dfa_tl.viz import (
     cost_frontier,
     cross_task_heatmap,
     recovery_bars,
+    recovery_by_gap,
     study_curves,
 )
 from dfa_tl.viz.cost_frontier import frontier
@@ -188,6 +189,28 @@ def test_recovery(results):
     assert high > 1
 
 
+def test_recovery_by_the_gap_between_models():
+    results = StandIn(pairs=("a -> b", "a -> c"))
+    for spec, target in zip(results.config.pairs, "bc", strict=True):
+        spec.source, spec.target = "a", target
+    figure = recovery_by_gap(results, sizes={"a": 2, "b": 6, "c": 20})
+    lines = {trace.name: trace for trace in figure.data}
+    zero_shot = lines["DFA (zero-shot)"]
+    assert [data[:2] for data in map(list, zero_shot.customdata)] == [["a -> b", 3], ["a -> c", 10]]
+    for place, pair in enumerate(("a -> b", "a -> c")):
+        expected = list(ratios(results, "zero-shot", "nap", pair=pair).values())
+        assert zero_shot.y[place] == pytest.approx(np.mean(expected))
+        assert zero_shot.error_y.array[place] == pytest.approx(np.std(expected, ddof=1))
+        assert 0.9 < zero_shot.x[place] / (3, 10)[place] < 1.1
+    assert "DFA (zero-shot)" in figure.layout.meta["alt"]
+    with pytest.raises(ConfigError, match="sizes lacks the model 'c'"):
+        recovery_by_gap(results, sizes={"a": 2, "b": 6})
+    with pytest.raises(ConfigError, match="sizes"):
+        recovery_by_gap(results, sizes={"a": 0, "b": 6, "c": 20})
+    with pytest.raises(ConfigError, match="nap, exact"):
+        recovery_by_gap(results, sizes={}, method="magic")
+
+
 def test_controls(results):
     figure = controls_by_task(results, method="exact")
     gold = [trace for trace in figure.data if trace.name == "gold" and trace.mode == "markers"]
@@ -323,6 +346,7 @@ def test_a_real_study(tmp_path):
     rows = real.headline()
     for draw in FIGURES:
         assert draw(real).layout.meta["alt"]
+    assert recovery_by_gap(real).data[0].customdata[0][1] == 1  # as many nodes in both models
     gold = rows[(rows["regime"] == "gold") & (rows["test_task"] == tasks[0])]["cpr"].iloc[0]
     drawn = [trace for trace in study_curves(real).data if trace.legendgroup == "gold"]
     assert f"CPR {gold:.3f}<extra>{tasks[0]}" in drawn[1].hovertemplate

@@ -11,6 +11,7 @@ from dfa_tl.viz.export import save_figure
 from dfa_tl.viz.faithfulness_curves import faithfulness_curves
 from dfa_tl.viz.rank_scatter import rank_scatter
 from dfa_tl.viz.recovery_bars import recovery_bars
+from dfa_tl.viz.recovery_by_gap import recovery_by_gap
 from dfa_tl.viz.score_map import score_map
 from dfa_tl.viz.study_curves import study_curves
 from dfa_tl.viz.training_history import training_history
@@ -28,6 +29,7 @@ __all__ = [
     "faithfulness_curves",
     "rank_scatter",
     "recovery_bars",
+    "recovery_by_gap",
     "save_figure",
     "score_map",
     "study_curves",
