@@ -14,11 +14,12 @@ from scipy import stats
 
 import dfa_tl
 from dfa_tl import LINEAR_KS, MIB_KS, FaithfulnessCurve
+from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.intervals import Bootstrap
 from dfa_tl.viz import faithfulness_curves, save_figure
 from dfa_tl.viz.export import ExportError
-from dfa_tl.viz.theme import COLORS, DIVERGING, SEQUENTIAL, circuit_style
+from dfa_tl.viz.theme import COLORS, DIVERGING, SEQUENTIAL, circuit_label, circuit_style, log_ticks
 
 
 def curve(level: float, ks=MIB_KS) -> FaithfulnessCurve:
@@ -55,7 +56,7 @@ def test_one_panel_per_task_with_cpr_in_the_legend():
     figure = faithfulness_curves(panels, title="transfer")
     named = lines(figure)
     assert len(named) == 8
-    assert named[0].name == f"gold (CPR {curve(0.9).cpr:.2f})"
+    assert named[0].name == f"gold (mean CPR {curve(0.9).cpr:.2f})"
     assert list(named[0].y) == pytest.approx([0.9] * 9 + [1])
     assert {trace.line.color for trace in named if "gold" in trace.name} == {named[0].line.color}
     floors = [trace for trace in figure.data if trace.name == "floor (CPR 0.25)"]
@@ -65,9 +66,9 @@ def test_one_panel_per_task_with_cpr_in_the_legend():
     parity = [shape for shape in figure.layout.shapes if shape.y0 == 1]
     assert len(parity) == 4
     assert pio.templates.default == default
-    assert {trace.legend or "legend" for trace in named} == {
-        "legend", "legend2", "legend3", "legend4",
-    }  # fmt: skip
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    assert len(shown) == 3  # one legend: gold, aligned, floor
+    assert figure.layout.legend.orientation == "h"
 
 
 def test_the_alternative_text_has_the_numbers():
@@ -119,6 +120,47 @@ def test_bands_leave_out_what_has_no_limits():
     )
     (band,) = filled(faithfulness_curves(one_pair, bands=0.9))
     assert len(band.x) == 0
+
+
+def test_draws_are_a_band_from_the_lowest_to_the_highest():
+    levels = (0.1, 0.4, 0.2)
+    draws = [curve(level) for level in levels]
+    figure = faithfulness_curves({"gold": curve(0.9), "random W": draws}, bands=0.9)
+    band = filled(figure)[0]
+    assert list(band.y) == pytest.approx([0.1] * 9 + [1, 1] + [0.4] * 9)
+    mean = np.mean([one.cpr for one in draws])
+    assert band.name == f"random W, 3 draws (CPR {mean:.2f})"
+    assert figure.data[0] is band  # under the curves
+    low, high = draws[0].cpr, draws[1].cpr
+    assert f"random W {low:.2f} to {high:.2f}" in figure.layout.meta["alt"]
+    with pytest.raises(ConfigError, match="the same ks"):
+        faithfulness_curves({"random W": [curve(0.5), curve(0.5, LINEAR_KS)]})
+    with pytest.raises(ConfigError, match="the same ks"):
+        faithfulness_curves({"t": {"gold": curve(0.5), "random W": []}})
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        (MIB_KS, ["0.001", "0.01", "0.1", "1"]),
+        ((0.0, 0.1, 0.9), ["0.1", "0.2", "0.5", "1", "2", "5"]),
+        ((3, 4000), ["1", "10", "100", "1,000", "10,000"]),
+        ((0.0,), []),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(values, ticks):
+    assert list(log_ticks(values).get("ticktext", [])) == ticks
+
+
+def test_circuits_have_one_name_in_all_figures():
+    assert circuit_label("uniform_s") == "no source"
+    assert circuit_label("uniform_s (all)") == "no source (all)"
+    assert circuit_label("target_only") == "target only"
+    assert circuit_label("random_W") == "random W"
+    assert circuit_label("zero-shot") == "DFA (zero-shot)"
+    assert circuit_label("gold") == "gold"
+    labels = [circuit_label(name) for name in CONTROLS]
+    assert len(set(labels)) == len(labels)
 
 
 def test_nothing_to_draw():

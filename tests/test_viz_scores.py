@@ -20,13 +20,14 @@ from dfa_tl.errors import ConfigError, ScoresError
 from dfa_tl.viz import (
     alignment_map,
     circuit_graph,
+    circuit_overlap,
     rank_scatter,
     score_map,
     training_history,
     transfer_flow,
 )
-from dfa_tl.viz.circuit_graph import faithfulness_at
-from dfa_tl.viz.theme import DIVERGING
+from dfa_tl.viz.kept_slider import faithfulness_at
+from dfa_tl.viz.theme import DIVERGING, SEQUENTIAL
 
 SMALL, LARGE = NodeSet(2, 3), NodeSet(4, 2)
 EIGHT_BILLION = (NodeSet(16, 32), NodeSet(32, 32))
@@ -68,11 +69,13 @@ def test_score_map_puts_every_node_in_its_place():
     table = scores.to_frame().set_index("node")
     for layer in range(4):
         assert mlps.z[layer][0] == pytest.approx(scores[f"m{layer}"])
-        assert list(mlps.customdata[layer][0]) == [f"m{layer}", table["rank"][f"m{layer}"]]
+        assert list(mlps.customdata[layer][0][:2]) == [f"m{layer}", table["rank"][f"m{layer}"]]
         for head in range(2):
             name = f"a{layer}.h{head}"
             assert heads.z[layer][head] == pytest.approx(scores[name])
-            assert list(heads.customdata[layer][head]) == [name, table["rank"][name]]
+            assert list(heads.customdata[layer][head]) == [
+                name, table["rank"][name], scores[name],
+            ]  # fmt: skip
     assert heads.zmin == -heads.zmax < 0
     assert heads.zmax == mlps.zmax
     marks = {(x, y) for trace in figure.data[2:] for x, y in zip(trace.x, trace.y, strict=True)}
@@ -94,6 +97,28 @@ def test_score_maps_side_by_side_have_scales_of_their_own():
     assert [note.text.split("<br>")[0] for note in figure.layout.annotations] == [
         "source", "gold", "flat",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["aligned nap", "target_only", "mean of nap"])
+def test_scores_whose_sign_means_nothing_are_shown_by_rank(method):
+    scores = NodeScores(LARGE, random_scores(LARGE).values - 9, provenance={"method": method})
+    figure = score_map({"gold": random_scores(LARGE), "aligned": scores})
+    gold, _, heads, mlps = [trace for trace in figure.data if trace.type == "heatmap"]
+    table = scores.to_frame().set_index("node")
+    shown = {"m0": mlps.z[0][0], "a2.h1": heads.z[2][1]}
+    for name, value in shown.items():
+        assert value == pytest.approx(-np.log10(table["rank"][name]))
+    assert heads.zmax == 0 == mlps.zmax
+    assert heads.zmin == pytest.approx(-np.log10(12))
+    assert (gold.colorscale, heads.colorscale) == (DIVERGING, SEQUENTIAL)
+    # Each kind of colour has a bar of its own, and no cell has a minus sign.
+    bars = [trace.colorbar.title.text for trace in figure.data if trace.type == "heatmap"]
+    assert (gold.showscale, heads.showscale, mlps.showscale) == (True, True, False)
+    assert bars[0] == "score"
+    assert bars[2] == "rank"
+    marks = [trace.xaxis for trace in figure.data if trace.type == "scatter"]
+    assert marks == ["x"]  # those of gold
+    assert "shown by rank" in figure.layout.meta["alt"]
 
 
 def test_an_outlier_does_not_bleach_the_map():
@@ -264,15 +289,21 @@ def test_circuit_graph(n_links):
     for place, k in enumerate((0.25, 0.375, 0.5, 1.0)):
         shown = visible(figure, place)
         left, right = scores.top(int(k * 8)), target.top(int(k * 12))
-        names = [text.split(":")[0] for text in shown["kept (source)"].text]
+        names = [text.split(":")[0] for text in shown["kept (source)"].hovertext]
         assert sorted(names) == sorted(node.name for node in left)
-        names = [text.split(":")[0] for text in shown["kept (target)"].text]
+        names = [text.split(":")[0] for text in shown["kept (target)"].hovertext]
         assert sorted(names) == sorted(node.name for node in right)
-        pairs = [(flow[SMALL.index(i), LARGE.index(j)], i, j) for i in left for j in right]
+        pairs = [(flow[SMALL.index(i), LARGE.index(j)], i, j) for i in SMALL for j in right]
         best = sorted(pairs, key=lambda entry: -abs(entry[0]))[:n_links]
-        assert list(shown["links"].text) == [f"{i} to {j}: {value:+.3g}" for value, i, j in best]
+        assert list(shown["links"].text) == [
+            f"{i} contributes {value:+.3g} to the score of {j}" for value, i, j in best
+        ]
+        # A source node that contributes and is not kept has a ring and its name.
+        rings = {text.split(":")[0] for text in shown["contributes, not kept (source)"].hovertext}
+        assert rings == {i.name for _, i, _ in best} - {node.name for node in left}
+        assert all(shown["contributes, not kept (source)"].text)
         for sign, word in ((1, "raises"), (-1, "lowers")):
-            lines = [shown[f"{word} ({strength})"] for strength in ("strong", "weak")]
+            lines = [shown[f"{word} it ({strength}er half)"] for strength in ("strong", "weak")]
             drawn = sum(len(line.x) for line in lines) / 3
             assert drawn == sum(value * sign > 0 for value, _, _ in best)
     assert len(visible(figure)["not kept (target)"].x) == 12
@@ -282,6 +313,8 @@ def test_circuit_graph(n_links):
     assert sorted(set(first.y)) == [0.25, 0.75]
     assert sorted(set(second.y)) == [0.125, 0.375, 0.625, 0.875]
     assert list(first.marker.symbol[:4]) == ["circle"] * 3 + ["square"]
+    assert figure.layout.legend.title.text.startswith("contribution to the score")
+    assert "flow" not in figure.to_json()
 
 
 def test_circuit_graph_without_alignment_and_curve():
@@ -291,6 +324,72 @@ def test_circuit_graph_without_alignment_and_curve():
     ]  # fmt: skip
     assert len(visible(figure)["links"].x) == 0
     assert figure.layout.title.text == "k = 0.3: 2 of 8 source nodes, 3 of 12 target nodes"
+
+
+def test_figures_of_circuits_open_where_most_is_recovered():
+    source, target = random_scores(SMALL), random_scores(LARGE)
+    ks = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # f is k squared: .81 at .9
+
+    def opened(**options) -> str:
+        figure = circuit_graph(source, target, **options)
+        overlap = circuit_overlap(random_scores(LARGE, 5), target, **options)
+        sliders = [figure.layout.sliders[0], overlap.layout.sliders[0]]
+        labels = {slider.steps[slider.active].label for slider in sliders}
+        assert len(labels) == 1
+        return labels.pop()
+
+    assert opened() == "0.1"
+    assert opened(curve=curve(LARGE, ks)) == "0.9"
+    assert opened(curve=curve(LARGE, ks), k=0.25) == "0.25"
+    assert opened(curve=curve(LARGE, ks), ks=(0.25, 0.5)) == "0.5"  # none is enough: the largest
+
+
+@pytest.mark.parametrize("k", [0.1, 0.5, 1.0])
+def test_nodes_are_named_where_there_is_room(k):
+    nodes = NodeSet(24, 14)
+    figure = circuit_graph(random_scores(nodes), random_scores(nodes, 1), k=k)
+    for side, scores in (("source", random_scores(nodes)), ("target", random_scores(nodes, 1))):
+        trace = visible(figure)[f"kept ({side})"]
+        named = [
+            (x, y, text) for x, y, text in zip(trace.x, trace.y, trace.text, strict=True) if text
+        ]
+        assert scores.top(1)[0].name in {text for _, _, text in named}
+        assert 10 < len(named) <= 32
+        per_pixel = (max(figure.data[1].x) - min(figure.data[0].x)) / (figure.layout.width - 76)
+        for x, y, text in named:
+            near = [other for other in named if other[1] == y and other[0] > x]
+            assert all(other[0] - x > 5 * len(text) * per_pixel for other in near)
+    small = circuit_graph(random_scores(SMALL), random_scores(LARGE), k=1.0)
+    assert set(visible(small)["kept (target)"].text) == set(LARGE.names)
+
+
+@pytest.mark.parametrize("nodes", [LARGE, NodeSet(24, 14)])
+def test_gold_and_transferred_circuit_on_one_diagram(nodes):
+    gold, aligned = random_scores(nodes, 1), random_scores(nodes, 2)
+    figure = circuit_overlap(gold, aligned, curve=curve(nodes), k=0.5)
+    size = int(0.5 * len(nodes))
+    first, second = ({node.name for node in one.top(size)} for one in (gold, aligned))
+    assert len(first & second) > 0
+    expected = {"both": first & second, "gold only": first - second}
+    expected["transferred only"] = second - first
+    shown = visible(figure)
+    for name, names in expected.items():
+        trace = shown[f"{name} ({len(names)})"]
+        assert {text.split(":")[0] for text in trace.hovertext} == names
+        assert trace.showlegend
+        assert set(filter(None, trace.text)) <= names
+    some = sorted(first & second)[0]
+    ranks = [one.to_frame().set_index("node")["rank"][some] for one in (gold, aligned)]
+    texts = shown[f"both ({len(first & second)})"].hovertext
+    assert f"{some}: rank {ranks[0]} in gold, {ranks[1]} in transferred" in texts
+    assert figure.layout.title.text == (
+        f"k = 0.5: {size} of {len(nodes)} nodes, {len(first & second)} in both circuits, "
+        "faithfulness = 0.25"
+    )
+    with pytest.raises(ScoresError, match="model of the gold scores"):
+        circuit_overlap(gold, random_scores(SMALL))
+    with pytest.raises(ScoresError, match="give the curve of this target"):
+        circuit_overlap(random_scores(SMALL), random_scores(SMALL), curve=curve(nodes))
 
 
 def test_f_between_the_proportions_of_a_curve():

@@ -18,10 +18,11 @@ from dfa_tl.viz import (
     cost_frontier,
     cross_task_heatmap,
     recovery_bars,
+    recovery_by_gap,
     study_curves,
 )
 from dfa_tl.viz.cost_frontier import frontier
-from stand_in import CONTROL_LEVELS, FLOOR, KS, TASKS, StandIn
+from stand_in import FLOOR, KS, TASKS, StandIn
 
 FIGURES = (study_curves, cross_task_heatmap, recovery_bars, controls_by_task, cost_frontier)
 
@@ -73,28 +74,39 @@ def test_curves_are_means_over_seeds(results):
     gold = next(trace for trace in figure.data if trace.name.startswith("gold"))
     f = (mean_values(results, "gold").mean(axis=1) - 1) / 4
     np.testing.assert_allclose(gold.y, f, atol=1e-12)
-    assert (
-        gold.name == f"gold (CPR {results.cpr(regime='gold', method='nap', test_task='ioi'):.2f})"
-    )
-    names = [trace.name.split(" (CPR")[0] for trace in figure.data if trace.legend == "legend"]
+    mean = np.mean([results.cpr(regime="gold", method="nap", test_task=task) for task in TASKS])
+    assert gold.name == f"gold (mean CPR {mean:.2f})"
+    own = results.cpr(regime="gold", method="nap", test_task="ioi")
+    assert f"CPR {own:.3f}<extra>ioi" in gold.hovertemplate
     # ioi has no relatives, and the variant that is not the first is left out.
-    assert names == ["gold", "DFA (in-distribution)", "DFA (zero-shot)", "uniform_s", "floor"]
-    assert len(figure.data) == 5 + 6 + 6
-    assert not any(trace.fill for trace in figure.data)
+    labels = ["gold", "DFA (in-distribution)", "DFA (zero-shot)", "no source", "random W", "floor"]
+    of_ioi = [trace.legendgroup for trace in figure.data if trace.xaxis == "x"]
+    assert sorted(of_ioi) == sorted(labels)
+    # One legend for all panels, in which everything stands once.
+    shown = [trace for trace in figure.data if trace.showlegend]
+    assert len({trace.legendrank for trace in shown}) == len(shown) == 7
+    assert len(figure.data) == 6 + 7 + 7
+    near = next(trace.name for trace in shown if "near" in trace.name)
+    assert near.endswith(", 2 of 3)")
 
 
 def test_curves_of_one_seed_with_bands(results):
     figure = study_curves(results, seed=1, regimes=["zero-shot", "random_W"], method="exact")
     zero_shot = next(
-        trace for trace in figure.data if trace.name.startswith("DFA (zero-shot) (CPR")
+        trace for trace in figure.data if trace.name.startswith("DFA (zero-shot) (mean CPR")
     )
     f = (mean_values(results, "zero-shot", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
     np.testing.assert_allclose(zero_shot.y, f, atol=1e-12)
-    drawn = next(trace for trace in figure.data if trace.name.startswith("random_W (CPR"))
-    both = (mean_values(results, "random_W", method="exact", seeds=(1,)).mean(axis=1) - 1) / 4
-    np.testing.assert_allclose(drawn.y, both, atol=1e-12)
-    bands = [trace for trace in figure.data if trace.fill]
-    assert len(bands) == 2 * len(TASKS)
+    # The band of random W is the range of f over its draws.
+    drawn = next(trace for trace in figure.data if trace.legendgroup == "random W")
+    saved = results.saved["a -> b", "ioi", "exact", 1]
+    draws = [(c.pair_values.mean(1) - 1) / 4 for key, c in saved.items() if key.name == "random_W"]
+    assert len(draws) == 2
+    np.testing.assert_allclose(drawn.y[: len(KS)], np.min(draws, axis=0), atol=1e-12)
+    np.testing.assert_allclose(drawn.y[len(KS) :][::-1], np.max(draws, axis=0), atol=1e-12)
+    assert drawn.name.startswith("random W, 2 draws (mean CPR")
+    bands = [trace for trace in figure.data if "over pairs" in trace.name]
+    assert len(bands) == len(TASKS)
     assert bands[0].name == "DFA (zero-shot), 90% over pairs"
     low, high = np.array(bands[0].y[: len(KS)]), np.array(bands[0].y[len(KS) :])[::-1]
     assert (low <= f + 1e-12).all()
@@ -177,11 +189,33 @@ def test_recovery(results):
     assert high > 1
 
 
+def test_recovery_by_the_gap_between_models():
+    results = StandIn(pairs=("a -> b", "a -> c"))
+    for spec, target in zip(results.config.pairs, "bc", strict=True):
+        spec.source, spec.target = "a", target
+    figure = recovery_by_gap(results, sizes={"a": 2, "b": 6, "c": 20})
+    lines = {trace.name: trace for trace in figure.data}
+    zero_shot = lines["DFA (zero-shot)"]
+    assert [data[:2] for data in map(list, zero_shot.customdata)] == [["a -> b", 3], ["a -> c", 10]]
+    for place, pair in enumerate(("a -> b", "a -> c")):
+        expected = list(ratios(results, "zero-shot", "nap", pair=pair).values())
+        assert zero_shot.y[place] == pytest.approx(np.mean(expected))
+        assert zero_shot.error_y.array[place] == pytest.approx(np.std(expected, ddof=1))
+        assert 0.9 < zero_shot.x[place] / (3, 10)[place] < 1.1
+    assert "DFA (zero-shot)" in figure.layout.meta["alt"]
+    with pytest.raises(ConfigError, match="sizes lacks the model 'c'"):
+        recovery_by_gap(results, sizes={"a": 2, "b": 6})
+    with pytest.raises(ConfigError, match="sizes"):
+        recovery_by_gap(results, sizes={"a": 0, "b": 6, "c": 20})
+    with pytest.raises(ConfigError, match="nap, exact"):
+        recovery_by_gap(results, sizes={}, method="magic")
+
+
 def test_controls(results):
     figure = controls_by_task(results, method="exact")
-    gold = [trace for trace in figure.data if trace.name == "gold"]
+    gold = [trace for trace in figure.data if trace.name == "gold" and trace.mode == "markers"]
     assert len(gold) == len(TASKS)
-    uniform = next(trace for trace in figure.data if trace.name == "uniform_s")
+    uniform = next(trace for trace in figure.data if trace.name == "no source")
     values = mean_values(results, "uniform_s", method="none")
     any_curve = results.saved["a -> b", "ioi", "none", 0][
         CircuitKey("uniform_s", "default", ("arithmetic_addition", "arithmetic_subtraction"), 16)
@@ -194,7 +228,11 @@ def test_controls(results):
     by_seed = [results.cpr(regime="uniform_s", test_task="ioi", seed=seed) for seed in (0, 1)]
     assert list(seeds.x) == pytest.approx(by_seed)
     labels = list(figure.layout.yaxis.ticktext)
-    assert labels == ["gold", "DFA (in-distribution)", "DFA (zero-shot)", *CONTROL_LEVELS]
+    controls = ["random W", "no source", "target only"]
+    assert labels == ["gold", "DFA (in-distribution)", "DFA (zero-shot)", *controls]
+    keys = [trace.name for trace in figure.data if trace.x == (None,)]
+    assert keys[0] == "mean over seeds, 90% interval over pairs"
+    assert keys[1:3] == ["one seed", "gold"]
     at = [shape.x0 for shape in figure.layout.shapes]
     assert at[:2] == pytest.approx(
         [results.cpr(regime="gold", method="exact", test_task="ioi"), FLOOR]
@@ -207,15 +245,22 @@ def test_cost(results):
     few = named["gold, nap, n pairs"]
     # 3 n passes forward and half as many (rounded down) backward, then gold itself: 20 and 10.
     assert list(few.x) == [3 + 1, 6 + 3, 12 + 6, 20 + 10]
-    assert list(few.text) == ["1", "2", "4", "16"]
+    assert list(few.text) == ["1", "2", "4", "gold, nap: 16 pairs"]
     sizes = [results.cpr(regime="few-pairs", pairs=n, test_task="ioi") for n in (1, 2, 4)]
     assert list(few.y[:3]) == pytest.approx(sizes)
     assert list(named["DFA (zero-shot)"].x) == [300 + 150]
-    assert list(named["DFA (zero-shot)"].customdata[0]) == [450, 0, 66]
-    assert list(named["DFA (in-distribution)"].customdata[0]) == [90, 90, 66]
+    assert list(named["DFA (zero-shot)"].customdata[0]) == [450, 0, 66, "DFA (zero-shot)"]
+    assert list(named["DFA (in-distribution)"].customdata[0][:3]) == [90, 90, 66]
+    assert named["DFA (zero-shot)"].text == ("DFA (zero-shot)  ",)  # labelled in place
     # No target passes at all: on the axis's own place for zero.
     place = figure.layout.xaxis.tickvals[figure.layout.xaxis.ticktext.index("0")]
-    assert list(named["random_W"].x) == [place]
+    others = {
+        data[3]: x
+        for data, x in zip(
+            *map(list, (named["other circuits"].customdata, named["other circuits"].x)), strict=True
+        )
+    }
+    assert others == {"random W": place, "DFA (all tasks)": 450}
     corners = set(zip(named["frontier"].x, named["frontier"].y, strict=True))
     points = [
         (x, y)
@@ -301,10 +346,11 @@ def test_a_real_study(tmp_path):
     rows = real.headline()
     for draw in FIGURES:
         assert draw(real).layout.meta["alt"]
+    assert recovery_by_gap(real).data[0].customdata[0][1] == 1  # as many nodes in both models
     gold = rows[(rows["regime"] == "gold") & (rows["test_task"] == tasks[0])]["cpr"].iloc[0]
-    traces = study_curves(real).data
-    assert traces[1].name == f"gold (CPR {gold:.2f})"
-    assert float(np.trapezoid(traces[1].y, traces[1].x)) == pytest.approx(gold)
+    drawn = [trace for trace in study_curves(real).data if trace.legendgroup == "gold"]
+    assert f"CPR {gold:.3f}<extra>{tasks[0]}" in drawn[1].hovertemplate
+    assert float(np.trapezoid(drawn[1].y, drawn[1].x)) == pytest.approx(gold)
     mib = study_curves(real, grid="mib", bands=False)
     assert mib.data[0].x[0] == 0.001
     scaling = analysis.recovery(real).frame.set_index("setting")["recovery"]

@@ -156,8 +156,8 @@ FIGURES = (
         "score-map",
         "circuit",
         "Node scores",
-        "Scores by layer and head; the MLP is the last column. For carried-over scores only the "
-        "order matters: their sign has no meaning.",
+        "Scores by layer and head; the MLP is the last column. Carried-over scores are shown by "
+        "rank: only their order has a meaning.",
         lambda one: viz.score_map(
             {
                 "source": one.source_scores(),
@@ -171,7 +171,7 @@ FIGURES = (
         "circuit-graph",
         "circuit",
         "Source and target circuit at each proportion of nodes kept",
-        "Links are the largest contributions of kept source nodes to kept target nodes.",
+        "Links are the largest contributions of source nodes to the scores of kept target nodes.",
         lambda one: viz.circuit_graph(
             one.scores_into_alignment(),
             one.scores(one.regime),

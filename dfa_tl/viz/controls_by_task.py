@@ -50,8 +50,8 @@ def controls_by_task(
     """CPR of every control next to gold, in-distribution and zero-shot DFA: one panel per task.
 
     Points are means over seeds and draws with bootstrap intervals over test pairs; small ticks are
-    single seeds. The solid vertical line is gold, the dotted one the floor. A control that exists
-    in every regime is the zero-shot one, fitted to every task but the test task.
+    single seeds. The solid vertical line is gold, the dotted one the floor; the legend says so. A
+    control that exists in every regime is the zero-shot one, fitted to tasks of other families.
 
     Args:
         results: A study's results.
@@ -89,7 +89,7 @@ def controls_by_task(
         if GOLD in each:
             look = {"color": circuit_style(GOLD).color, "width": 1}
             figure.add_vline(x=each[GOLD].interval.estimate, line=look, **where)
-        figure.add_vline(x=floor, line={"color": QUIET, "dash": "dot", "width": 1}, **where)
+        figure.add_vline(x=floor, line=_FLOOR, **where)
         figure.update_xaxes(title="CPR (area under faithfulness)", rangemode="tozero", **where)
         figure.update_yaxes(
             tickvals=list(range(len(names))),
@@ -97,15 +97,43 @@ def controls_by_task(
             range=[len(names) - 0.5, -0.5],
             **where,
         )
+    below = _draw_legend(figure, f"{config.level:.0%}", layout.columns)
+    figure.update_layout(
+        legend={"orientation": "h", "x": 0, "y": -50 / height, "yanchor": "top", "xanchor": "left"}
+    )
     return finished(
         figure,
         alt=_alt(panels, names, floor),
-        title=f"{pair}, {method}: controls ({measured_with(results)}; "
-        f"{config.level:.0%} intervals over pairs)",
+        title=f"{pair}, {method}: CPR of controls ({measured_with(results)})",
         width=300 * layout.columns + 190,
-        height=height + 140,
-        margin={"l": 160, "t": 84, "b": 56},
+        height=height + 130 + below,
+        margin={"l": 160, "t": 76, "b": 54 + below},
     )
+
+
+def _draw_legend(figure: go.Figure, level: str, columns: int) -> int:
+    """Entries that say what points, ticks and lines are; returns their height in pixels."""
+    gold = {"color": circuit_style(GOLD).color, "width": 1}
+    entries: tuple[tuple[str, dict[str, Any]], ...] = (
+        (f"mean over seeds, {level} interval over pairs", {"marker": _KEY, "error_x": _KEY_BAR}),
+        ("one seed", {"marker": _tick(QUIET)}),
+        ("gold", {"line": gold}),
+        ("floor: recovers nothing before all nodes are kept", {"line": _FLOOR}),
+    )
+    for name, look in entries:
+        mode = "lines" if "line" in look else "markers"
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode=mode, name=name, **look))
+    return 20 * (1 if columns > 2 else 4 - columns + 1)
+
+
+_FLOOR = {"color": QUIET, "dash": "dot", "width": 1}
+_KEY = {"color": QUIET, "size": 9}
+_KEY_BAR = {"array": [0], "color": QUIET, "thickness": 1.5, "width": 0}
+
+
+def _tick(color: str) -> dict[str, Any]:
+    """The marker of a single seed."""
+    return {"symbol": "line-ns", "size": 9, "line": {"color": color, "width": 1.5}}
 
 
 def _draw(figure: go.Figure, panel: dict[str, _Point], names: tuple[str, ...], where: Any) -> None:
@@ -118,11 +146,7 @@ def _draw(figure: go.Figure, panel: dict[str, _Point], names: tuple[str, ...], w
                 x=point.seeds,
                 y=[row] * len(point.seeds),
                 mode="markers",
-                marker={
-                    "symbol": "line-ns",
-                    "size": 9,
-                    "line": {"color": look.faint(0.7), "width": 1.5},
-                },
+                marker=_tick(look.faint(0.7)),
                 showlegend=False,
                 hovertemplate="one seed: CPR %{x:.3f}<extra>" + circuit_label(name) + "</extra>",
             ),

@@ -3,11 +3,13 @@
     cost = forward + backward passes of one pair through the target, both those made once per pair
            of models and those made for the task (the hover text has the source's passes)
 
-The frontier joins the circuits that no other circuit beats at the same cost or less.
+The frontier joins the circuits that no other circuit beats at the same cost or less. A few series
+have colours; all further circuits are small and grey, and their names are in the hover texts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from math import floor, log10
 from typing import Any, NamedTuple
@@ -24,7 +26,8 @@ from dfa_tl.analysis.select import (
     nothing_measured,
 )
 from dfa_tl.arguments import checked_arguments
-from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD
+from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, PLAIN, Regime
+from dfa_tl.controls.registry import FREE_MASK, NO_SOURCE
 from dfa_tl.viz.theme import (
     INK,
     QUIET,
@@ -38,6 +41,8 @@ from dfa_tl.viz.theme import (
     points,
 )
 
+MAIN = (Regime.IN_DISTRIBUTION, Regime.ZERO_SHOT, NO_SOURCE.name, FREE_MASK.name)
+OTHERS = "other circuits"
 PASSES = ("_forward", "_backward")  # endings of the columns with numbers of passes
 GOLD_STYLES = (
     Style("#000000", "solid", "circle"),
@@ -50,6 +55,7 @@ GOLD_STYLES = (
 class _Circuit(NamedTuple):
     """A circuit: its mean CPR over seeds and draws, and its passes."""
 
+    name: str
     series: str
     text: str
     target: int
@@ -93,28 +99,27 @@ def cost_frontier(
     paid = [circuit.target for circuit in every if circuit.target]
     zero = 10.0 ** (floor(log10(min(paid))) - 0.5) if paid else 1.0
     figure = panel_figure(layout, list(panels), horizontal=0.03, vertical=0.17)
-    series = sorted(
-        {circuit.series for circuit in every},
-        key=[*_gold(config, method), *map(circuit_label, (*COMPARED, *config.controls))].index,
-    )
-    looks = _looks(series)
+    looks = _looks(_gold(config, method))
+    series = [name for name in looks if any(circuit.series == name for circuit in every)]
     for index, circuits in enumerate(panels.values()):
         where = layout.cell(index)
         _draw_frontier(figure, circuits, zero, where)
         for rank, name in enumerate(series):
             chosen = [circuit for circuit in circuits if circuit.series == name]
             if chosen:
-                _draw_series(figure, name, chosen, looks[name], zero, rank, where)
+                labelled = len(panels) == 1 and name != OTHERS
+                _draw_series(figure, name, chosen, looks[name], zero, rank, labelled, where)
         _axes(figure, paid, zero, where)
     figure.update_yaxes(matches="y")
+    figure.update_layout(showlegend=len(panels) > 1)
     name_once_in_legend(figure)
     return finished(
         figure,
         alt=_alt(panels),
         title=f"{pair}, {method}: CPR and cost ({measured_with(results)})",
         width=310 * layout.columns + 300 if len(panels) > 1 else 820,
-        height=(300 * layout.rows if len(panels) > 1 else 430) + 150,
-        margin={"t": 84, "r": 230},
+        height=(300 * layout.rows if len(panels) > 1 else 380) + 150,
+        margin={"t": 84, "r": 230 if len(panels) > 1 else 24},
     )
 
 
@@ -126,11 +131,12 @@ def _circuits(results: Results, rows: Any, pair: str, method: str, task: str) ->
         few = rows[(rows["pair"] == pair) & (rows["method"] == direct)]
         few = few[(few["test_task"] == task) & few["regime"].isin([FEW_PAIRS, GOLD])]
         for size, chosen in few.groupby("pairs"):
-            found.append(_circuit(series, f"{size}", chosen))
+            found.append(_circuit(series, series, f"{size}", chosen))
     for name in (*COMPARED, *config.controls):
         chosen = circuit_rows(rows, pair, method, task, name)
         if len(chosen):
-            found.append(_circuit(circuit_label(name), "", chosen))
+            label = circuit_label(name)
+            found.append(_circuit(label, label if name in MAIN else OTHERS, "", chosen))
     return found
 
 
@@ -140,13 +146,14 @@ def _gold(config: Any, method: str) -> dict[str, str]:
     return {f"gold, {direct}": direct for direct in methods}
 
 
-def _circuit(series: str, text: str, rows: Any) -> _Circuit:
+def _circuit(name: str, series: str, text: str, rows: Any) -> _Circuit:
     def passes(when: str, side: str) -> int:
         columns = [f"{when}_{side}_{direction}" for direction in ("forward", "backward")]
         return round(rows[columns].sum(axis=1).mean())
 
     per_task = passes("task", "target")
     return _Circuit(
+        name,
         series,
         text,
         target=per_task + passes("pair", "target"),
@@ -165,11 +172,13 @@ def frontier(circuits: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def _looks(series: list[str]) -> dict[str, Style]:
-    gold = [name for name in series if name.startswith("gold, ")]
-    looks = {name: GOLD_STYLES[index % len(GOLD_STYLES)] for index, name in enumerate(gold)}
-    regimes = {circuit_label(name): circuit_style(name) for name in COMPARED}
-    return {name: looks.get(name) or regimes.get(name) or circuit_style(name) for name in series}
+def _looks(gold: Iterable[str]) -> dict[str, Style]:
+    """The style of each series, in the order of the legend."""
+    return {
+        **{name: GOLD_STYLES[index % len(GOLD_STYLES)] for index, name in enumerate(gold)},
+        **{circuit_label(name): circuit_style(name) for name in MAIN},
+        OTHERS: PLAIN,
+    }
 
 
 def _draw_frontier(figure: go.Figure, circuits: list[_Circuit], zero: float, where: Any) -> None:
@@ -200,29 +209,46 @@ def _draw_series(
     look: Style,
     zero: float,
     rank: int,
+    labelled: bool,
     where: Any,
 ) -> None:
-    line = len(circuits) > 1 or name.startswith("gold, ")
+    line = name.startswith("gold, ")
+    texts = [circuit.text for circuit in circuits] if line else [f"{name}  "] * len(circuits)
+    if labelled and line:
+        texts[-1] = f"{name}: {texts[-1]} pairs"
+    others = name == OTHERS
     figure.add_trace(
         go.Scatter(
             x=[circuit.target or zero for circuit in circuits],
             y=[circuit.cpr for circuit in circuits],
-            text=[circuit.text for circuit in circuits],
-            customdata=[[one.target, one.per_task, one.source] for one in circuits],
-            mode="lines+markers+text" if line else "markers",
-            textposition="bottom center" if rank % 2 else "top center",
-            textfont={"size": 9, "color": QUIET},
+            text=texts,
+            customdata=[
+                [one.target, one.per_task, one.source, f"{one.name} {one.text}".strip()]
+                for one in circuits
+            ],
+            mode="lines+markers+text" if line else "markers+text" if labelled else "markers",
+            textposition=_text_position(line, rank, labelled),
+            textfont={"size": 11 if labelled else 9, "color": look.color if labelled else QUIET},
             name=f"{name}, n pairs" if line else name,
             legendgroup=name,
             legendrank=1000 + rank,
             line={"color": look.color, "dash": look.dash, "width": 1.2},
-            marker=points(look, 6 if line else 10),
-            hovertemplate=("%{text} pairs: " if line else "")
-            + "CPR %{y:.3f}, %{customdata[0]} target passes (%{customdata[1]} for the task), "
-            "%{customdata[2]} source passes",
+            marker={"color": look.faint(0.4), "size": 6}
+            if others
+            else points(look, 6 if line else 10),
+            hovertemplate="%{customdata[3]}"
+            + (" pairs" if line else "")
+            + ": CPR %{y:.3f}, %{customdata[0]} target passes (%{customdata[1]} for the task), "
+            "%{customdata[2]} source passes<extra></extra>",
         ),
         **where,
     )
+
+
+def _text_position(line: bool, rank: int, labelled: bool) -> str:
+    if labelled:
+        return "top left" if line else "middle left"
+    return "top left" if rank % 2 else "bottom right"
 
 
 def _axes(figure: go.Figure, paid: list[int], zero: float, where: Any) -> None:
@@ -246,6 +272,6 @@ def _alt(panels: dict[str, list[_Circuit]]) -> str:
     parts = []
     for task, circuits in panels.items():
         best = max(circuits, key=lambda circuit: (circuit.cpr, -circuit.target))
-        name = f"{best.series} from {best.text} pairs" if best.text else best.series
+        name = f"{best.name} from {best.text} pairs" if best.text else best.name
         parts.append(f"{task} {name} (CPR {best.cpr:.2f} at {best.target} passes)")
     return f"CPR against passes through the target; highest: {', '.join(parts)}."

@@ -83,7 +83,7 @@ def _page(figure: go.Figure, width: int | None, height: int | None) -> str:
         f"figure.setAttribute('role', 'figure'); figure.setAttribute('aria-label', {label});"
     )
     # Plotly's toolbar offers to upload the figure; this page talks to no host.
-    config = {"showSendToCloud": False}
+    config = {"showSendToCloud": False, "displaylogo": False}
     return page.to_html(config, include_plotlyjs=True, post_script=script if alt else None)
 
 

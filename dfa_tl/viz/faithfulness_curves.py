@@ -1,13 +1,15 @@
 """Faithfulness curves: gold, aligned circuits and controls against the kept proportion of nodes.
 
-A band is the bootstrap interval of f over test pairs, at each k separately. f at one k is the CPR
-of a constant curve f(k), so `cpr_interval` computes the bands, and its limits apply to them.
+A band around a curve is the bootstrap interval of f over test pairs, at each k separately. f at one
+k is the CPR of a constant curve f(k), so `cpr_interval` computes the bands, and its limits apply to
+them. The band of a random circuit is the range of f over its draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from dfa_tl.viz.theme import (
     QUIET,
     Style,
     finished,
+    log_ticks,
+    name_once_in_legend,
     panel_figure,
     panel_layout,
     quiet,
@@ -30,11 +34,14 @@ from dfa_tl.viz.theme import (
     style,
 )
 
-Curves = Mapping[str, FaithfulnessCurve]
+Draws = Sequence[FaithfulnessCurve]
+"""Curves of several random circuits, which a figure shows as one band."""
+Curves = Mapping[str, FaithfulnessCurve | Draws]
 
-PLOT_HEIGHT, LEGEND_LINE, BELOW, ABOVE = 250, 18, 40, 44  # pixels
+PLOT_HEIGHT, LEGEND_LINE, BELOW, ABOVE = 250, 20, 52, 44  # pixels
 PANEL_WIDTH, SINGLE_WIDTH, SINGLE_HEIGHT = 380, 820, 480
-BAND_OPACITY = 0.15
+ENTRY_WIDTH = 290  # pixels of a legend's entry: a panel of a report is at least as wide
+BAND_OPACITY, DRAWS_OPACITY = 0.15, 0.22
 
 
 @checked_arguments
@@ -48,19 +55,26 @@ def faithfulness_curves(
     """One panel per task: faithfulness of each circuit against the proportion of nodes kept.
 
     Args:
-        panels: `panels[task][label]` is a curve; a label looks the same in every panel. Also one
-            task's `curves[label]`, or a single curve.
+        panels: `panels[task][label]` is a curve, or a list of the curves of several draws of a
+            random circuit, whose range over the draws is a band. A label looks the same in every
+            panel. Also one task's `curves[label]`, or a single curve.
         bands: Bands over test pairs around the curves: a `Bootstrap`, or just its level (0.95).
             None for no bands.
         log_k: Logarithmic k; by default where the smallest k is above 0.
         title: Of the whole figure.
 
     Returns:
-        The figure (not shown). The legend gives CPR. A dotted line at f = 1 marks parity with the
-        clean model; another marks the floor, the curve that recovers nothing before k = 1.
+        The figure (not shown). The legend gives CPR, averaged over the panels. A dotted line at
+        f = 1 marks parity with the clean model; another marks the floor, the curve that recovers
+        nothing before k = 1.
 
     Raises:
-        ConfigError: nothing to draw, or a mixture of curves and mappings.
+        ConfigError: nothing to draw, a mixture of curves and mappings, or draws that were measured
+            at different proportions.
+
+    Example:
+        >>> draws = [evaluate(target, data, one, ks=LINEAR_KS) for one in random_scores]
+        >>> faithfulness_curves({"gold": curve, "random W": draws})
     """
     tasks = _panels(panels)
     labels = list(dict.fromkeys(label for curves in tasks.values() for label in curves))
@@ -77,9 +91,14 @@ def _panels(given: Any) -> dict[str, dict[str, FaithfulnessCurve]]:
             "faithfulness_curves(panels=...) has nothing to draw: give at least one task with at "
             "least one curve"
         )
-    if all(isinstance(value, FaithfulnessCurve) for value in given.values()):
-        return {"": dict(given)}
-    return {task: dict(each) for task, each in given.items()}
+    tasks = given if all(isinstance(value, Mapping) for value in given.values()) else {"": given}
+    for label, curves in chain.from_iterable(each.items() for each in tasks.values()):
+        if not isinstance(curves, FaithfulnessCurve) and len({curve.ks for curve in curves}) != 1:
+            raise ConfigError(
+                f"panels: the draws of {label!r} are no curves at the same proportions of nodes: "
+                "measure all of them at the same ks"
+            )
+    return {task: dict(each) for task, each in tasks.items()}
 
 
 def band(
@@ -107,107 +126,185 @@ def draw_panels(
     title: str,
     columns: int = COLUMNS,
 ) -> go.Figure:
-    """One figure of several panels, each with its own legend below, or beside a single one."""
+    """One figure of several panels with one legend: below them, or beside a single one."""
     single = len(panels) == 1
     layout = panel_layout(len(panels), columns)
     rows, columns = layout
-    legend_height = LEGEND_LINE * (1 + max(map(len, panels.values()))) + 6
+    drawn = {label for curves in panels.values() for label in curves}
+    labels = [label for label in styles if label in drawn]
     extra = LEGEND_LINE * max(task.count("<br>") for task in panels)
-    gap = BELOW + legend_height + ABOVE + extra
+    gap = BELOW + ABOVE + extra
     height = SINGLE_HEIGHT if single else rows * PLOT_HEIGHT + (rows - 1) * gap
     headings = [_heading(task, curves) for task, curves in panels.items()]
     figure = panel_figure(
         layout, headings, horizontal=0.2 / columns, vertical=gap / height, shared_y=False
     )
-    for index, curves in enumerate(panels.values()):
+    entries = {label: _entry(label, panels) for label in labels}
+    for index, (task, curves) in enumerate(panels.items()):
         where = layout.cell(index)
-        suffix = "" if index == 0 else str(index + 1)
-        legend = f"legend{suffix}"
-        for label, curve in curves.items():
-            _draw_curve(figure, label, curve, styles[label], bands, legend, where)
-        first = next(iter(curves.values()))
-        _draw_guides(figure, first, legend, where)
-        logarithmic = first.ks[0] > 0 if log_k is None else log_k
-        figure.update_xaxes(
-            type="log" if logarithmic else "linear", title="proportion of nodes kept, k", **where
-        )
-        figure.update_yaxes(title="faithfulness, f" if where["col"] == 1 else None, **where)
-        axes: Any = figure.layout
-        beside = {"x": 1.02, "y": 1.0}
-        below = {
-            "x": axes[f"xaxis{suffix}"].domain[0],
-            "y": axes[f"yaxis{suffix}"].domain[0] - BELOW / height,
-        }
-        figure.update_layout(
-            {
-                legend: {
-                    **(beside if single else below),
-                    "xanchor": "left",
-                    "yanchor": "top",
-                    "tracegroupgap": 0,
-                    "font": {"size": 12 if single else 11},
-                }
-            }
-        )
-    below_all = 0 if single else legend_height
+        # Bands of draws are drawn first, so that they cover no curve.
+        for label, given in sorted(curves.items(), key=lambda item: _is_curve(item[1])):
+            rank = 1 + labels.index(label)
+            if isinstance(given, FaithfulnessCurve):
+                if bands is not None:
+                    _draw_band(figure, label, given, styles[label], bands, where)
+                _draw_curve(figure, task, label, entries[label], given, styles[label], rank, where)
+            else:
+                _draw_draws(figure, label, entries[label], given, styles[label], rank, where)
+        first = _first(curves)
+        _draw_guides(figure, first, where)
+        _draw_axes(figure, first.ks, first.ks[0] > 0 if log_k is None else log_k, where)
+    name_once_in_legend(figure)
+    lines = -(-(len(labels) + 1) // columns)
+    below = 0 if single else lines * LEGEND_LINE + 8
     heading = (76 if title else 44) + extra
+    figure.update_layout(
+        legend={
+            "x": 1.02 if single else 0,
+            "y": 1 if single else -BELOW / height,
+            "orientation": "v" if single else "h",
+            "xanchor": "left",
+            "yanchor": "top",
+            "tracegroupgap": 0,
+            **({} if single else {"entrywidth": ENTRY_WIDTH - 40, "font": {"size": 11}}),
+        }
+    )
     return finished(
         figure,
         alt=_alt(panels),
         title=title,
         width=SINGLE_WIDTH if single else PANEL_WIDTH * columns + 40,
-        height=height if single else height + heading + BELOW + below_all,
-        margin={"t": heading, "b": BELOW + below_all},
+        height=height if single else height + heading + BELOW + below,
+        margin={"t": heading, "b": BELOW + below},
     )
 
 
-def _draw_curve(
+def _is_curve(given: FaithfulnessCurve | Draws) -> bool:
+    return isinstance(given, FaithfulnessCurve)
+
+
+def _first(curves: Curves) -> FaithfulnessCurve:
+    """Any curve of a panel: all have the same data and proportions."""
+    given = next(iter(curves.values()))
+    return given if isinstance(given, FaithfulnessCurve) else given[0]
+
+
+def _cprs(given: FaithfulnessCurve | Draws) -> list[float]:
+    return [one.cpr for one in ([given] if isinstance(given, FaithfulnessCurve) else given)]
+
+
+def _entry(label: str, panels: Mapping[str, Curves]) -> str:
+    """A legend's entry: the label, and CPR averaged over the panels that have this circuit."""
+    found = [_cprs(curves[label]) for curves in panels.values() if label in curves]
+    mean = sum(sum(cprs) / len(cprs) for cprs in found) / len(found)
+    part = f", {len(found)} of {len(panels)}" if len(found) < len(panels) else ""
+    draws = max(map(len, found))
+    several = f", {draws} draws" if draws > 1 else ""
+    return f"{label}{several} ({'mean ' if len(found) > 1 else ''}CPR {mean:.2f}{part})"
+
+
+def _draw_axes(figure: go.Figure, ks: Sequence[float], logarithmic: bool, where: Any) -> None:
+    kind: dict[str, Any] = {"type": "linear"}
+    if logarithmic:
+        kind = {"type": "log", **log_ticks(ks)}
+    figure.update_xaxes(title="proportion of nodes kept, k", **kind, **where)
+    figure.update_yaxes(title="faithfulness, f" if where["col"] == 1 else None, **where)
+
+
+def _draw_band(
     figure: go.Figure,
     label: str,
     curve: FaithfulnessCurve,
     look: Style,
-    bands: Bootstrap | None,
-    legend: str,
+    bands: Bootstrap,
     where: Any,
 ) -> None:
-    if bands is not None:
-        low, high = band(curve, bands)
-        known = np.isfinite(low) & np.isfinite(high)
-        ks = np.array(curve.ks)[known]
-        figure.add_trace(
-            go.Scatter(
-                x=[*ks, *ks[::-1]],
-                y=[*low[known], *high[known][::-1]],
-                fill="toself",
-                fillcolor=look.faint(BAND_OPACITY),
-                line={"width": 0},
-                mode="lines",
-                hoverinfo="skip",
-                legend=legend,
-                legendgroup=label,
-                showlegend=False,
-                name=f"{label}, {bands.level:.0%} over pairs",
-            ),
-            **where,
-        )
+    low, high = band(curve, bands)
+    known = np.isfinite(low) & np.isfinite(high)
     figure.add_trace(
-        go.Scatter(
-            x=curve.ks,
-            y=curve.faithfulness,
-            name=f"{label} (CPR {curve.cpr:.2f})",
-            legend=legend,
+        _filled(
+            np.array(curve.ks)[known],
+            low[known],
+            high[known],
+            name=f"{label}, {bands.level:.0%} over pairs",
+            fillcolor=look.faint(BAND_OPACITY),
+            hoverinfo="skip",
+            showlegend=False,
             legendgroup=label,
-            mode="lines+markers",
-            line={"color": look.color, "dash": look.dash, "width": 2},
-            marker={"symbol": look.marker, "size": 6, "line": {"width": 1, "color": look.color}},
-            customdata=curve.n_kept,
-            hovertemplate="%{x} of the nodes kept (%{customdata}): faithfulness %{y:.3f}",
         ),
         **where,
     )
 
 
-def _draw_guides(figure: go.Figure, curve: FaithfulnessCurve, legend: str, where: Any) -> None:
+def _filled(
+    ks: Float[np.ndarray, " k"],
+    low: Float[np.ndarray, " k"],
+    high: Float[np.ndarray, " k"],
+    **options: Any,
+) -> go.Scatter:
+    """The area between two curves."""
+    return go.Scatter(
+        x=[*ks, *ks[::-1]],
+        y=[*low, *high[::-1]],
+        fill="toself",
+        line={"width": 0},
+        mode="lines",
+        **options,
+    )
+
+
+def _draw_draws(
+    figure: go.Figure, label: str, entry: str, draws: Draws, look: Style, rank: int, where: Any
+) -> None:
+    """The range of f over the draws, at each k."""
+    f = np.array([curve.faithfulness for curve in draws])
+    cprs = sorted(_cprs(draws))
+    figure.add_trace(
+        _filled(
+            np.array(draws[0].ks),
+            f.min(axis=0),
+            f.max(axis=0),
+            name=entry,
+            legendgroup=label,
+            legendrank=rank,
+            fillcolor=look.faint(DRAWS_OPACITY),
+            hoveron="fills",
+            text=f"{label}: range of {len(draws)} draws, CPR {span(cprs)}",
+            hoverinfo="text",
+        ),
+        **where,
+    )
+
+
+def _draw_curve(
+    figure: go.Figure,
+    task: str,
+    label: str,
+    entry: str,
+    curve: FaithfulnessCurve,
+    look: Style,
+    rank: int,
+    where: Any,
+) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=curve.ks,
+            y=curve.faithfulness,
+            name=entry,
+            legendgroup=label,
+            legendrank=rank,
+            mode="lines+markers",
+            line={"color": look.color, "dash": look.dash, "width": 2},
+            marker={"symbol": look.marker, "size": 6, "line": {"width": 1, "color": look.color}},
+            customdata=curve.n_kept,
+            hovertemplate=f"{label}: faithfulness %{{y:.3f}} with %{{x}} of the nodes kept "
+            f"(%{{customdata}}); CPR {curve.cpr:.3f}<extra>{task}</extra>",
+        ),
+        **where,
+    )
+
+
+def _draw_guides(figure: go.Figure, curve: FaithfulnessCurve, where: Any) -> None:
     figure.add_trace(
         go.Scatter(
             x=curve.ks[-2:],
@@ -215,8 +312,9 @@ def _draw_guides(figure: go.Figure, curve: FaithfulnessCurve, legend: str, where
             mode="lines",
             line={"color": QUIET, "dash": "dot", "width": 1.5},
             name=f"floor (CPR {curve.floor:.2f})",
-            legend=legend,
-            hovertemplate="recovers nothing before all nodes are kept",
+            legendgroup="floor",
+            legendrank=999,
+            hovertemplate="recovers nothing before all nodes are kept<extra>floor</extra>",
         ),
         **where,
     )
@@ -225,16 +323,16 @@ def _draw_guides(figure: go.Figure, curve: FaithfulnessCurve, legend: str, where
 
 
 def _heading(task: str, curves: Curves) -> str:
-    return f"{task} {quiet(f'{len(next(iter(curves.values())).clean)} pairs')}".strip()
+    return f"{task} {quiet(f'{len(_first(curves).clean)} pairs')}".strip()
 
 
 def _alt(panels: Mapping[str, Curves]) -> str:
     labels = dict.fromkeys(label for curves in panels.values() for label in curves)
-    parts = [
-        f"{label} {span([curves[label].cpr for curves in panels.values() if label in curves])}"
-        for label in labels
-    ]
-    first = next(iter(next(iter(panels.values())).values()))
+    parts = []
+    for label in labels:
+        found = [_cprs(curves[label]) for curves in panels.values() if label in curves]
+        parts.append(f"{label} {span(list(chain.from_iterable(found)))}")
+    first = _first(next(iter(panels.values())))
     where = f" in {len(panels)} panels ({', '.join(panels)})" if len(panels) > 1 else ""
     return (
         f"Faithfulness against the proportion of nodes kept{where}; CPR of {', '.join(parts)}; "

@@ -40,7 +40,7 @@ from dfa_tl.viz.theme import (
 MOST_WIDTH = 960  # pixels of all panels together
 
 
-class _Bar(NamedTuple):
+class Bar(NamedTuple):
     """Recovery under one pair, method and regime: ratios by task, out of `tasks` tasks."""
 
     ratios: dict[str, float]
@@ -60,7 +60,7 @@ def recovery_bars(results: Results) -> go.Figure:
         ConfigError: the study has no gold circuits, or none above the floor.
     """
     config, pairs = results.config, pair_names(results)
-    bars = _bars(results)
+    bars = recovery_means(results)
     regimes = [name for name in COMPARED if any(name in key for key in bars)]
     layout = panel_layout(len(pairs))
     rows, columns = layout
@@ -97,7 +97,12 @@ def recovery_bars(results: Results) -> go.Figure:
     )
 
 
-def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
+def recovery_means(results: Results) -> dict[tuple[str, str, str], Bar]:
+    """Recovery by pair, method and regime, where it is defined.
+
+    Raises:
+        ConfigError: the study has no gold circuits, or none above the floor.
+    """
     rows = main_rows(results)
     if GOLD not in set(rows["regime"]):
         raise ConfigError("nothing to draw: this study has no measured gold circuits yet")
@@ -112,7 +117,7 @@ def _bars(results: Results) -> dict[tuple[str, str, str], _Bar]:
                 continue
             seeds = [list(_ratios(one[regime]).values()) for one in by_seed if regime in one]
             means = [sum(ratios) / len(ratios) for ratios in seeds if ratios]
-            bars[pair, method, regime] = _Bar(
+            bars[pair, method, regime] = Bar(
                 ratios=defined,
                 tasks=len(each),
                 mean=sum(defined.values()) / len(defined),
@@ -132,7 +137,7 @@ def _ratios(recoveries: Mapping[str, Recovery]) -> dict[str, float]:
 
 def _draw(
     figure: go.Figure,
-    bars: dict[int, _Bar],
+    bars: dict[int, Bar],
     regime: str,
     methods: list[str],
     offset: float,
@@ -200,7 +205,7 @@ def _draw(
     )
 
 
-def _alt(bars: dict[tuple[str, str, str], _Bar]) -> str:
+def _alt(bars: dict[tuple[str, str, str], Bar]) -> str:
     parts = []
     for pair, method in dict.fromkeys(key[:2] for key in bars):
         each = [

@@ -12,16 +12,17 @@ from dfa_tl.analysis.select import (
     choose,
     choose_some,
     circuit_rows,
+    curves_of,
     main_rows,
     mean_curve,
     pair_names,
 )
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import FEW_PAIRS, GOLD, Regime
-from dfa_tl.controls.registry import NO_SOURCE
+from dfa_tl.controls.registry import CONTROLS, NO_SOURCE, RANDOM
 from dfa_tl.errors import ConfigError
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.viz.faithfulness_curves import draw_panels
+from dfa_tl.viz.faithfulness_curves import Curves, Draws, draw_panels
 from dfa_tl.viz.theme import COLUMNS, circuit_label, circuit_style
 
 MOST_COLUMNS = 4  # tasks of a pair stay in one row up to this many
@@ -31,6 +32,7 @@ CIRCUITS = (
     Regime.NEAR_DISTRIBUTION,
     Regime.ZERO_SHOT,
     NO_SOURCE.name,
+    RANDOM.name,
 )
 
 
@@ -52,7 +54,8 @@ def study_curves(
         results: A study's results.
         pair: Name of a pair of models; all by default, one after the other.
         method: Attribution method; the study's first by default.
-        seed: One seed; by default pair values are averaged over seeds, and over draws.
+        seed: One seed; by default pair values are averaged over seeds. A random control is the
+            band over all its draws.
         regimes: Circuits to draw: `gold`, regimes and controls of the study. Those that a task or
             the study lacks are left out.
         bands: Whether to draw bootstrap bands over test pairs, at the study's level.
@@ -72,14 +75,19 @@ def study_curves(
             raise ConfigError(f"no seed {seed} in this study; it has {list(config.seeds)}")
         rows = rows[rows["seed"] == seed]
     _check(regimes)
-    panels: dict[str, dict[str, FaithfulnessCurve]] = {}
+    panels: dict[str, Curves] = {}
     for name in names:
         for task in config.tasks:
-            curves = {}
+            curves: dict[str, FaithfulnessCurve | Draws] = {}
             for regime in regimes:
                 found = circuit_rows(rows, name, method, task, regime)
                 if len(found):
-                    curves[circuit_label(regime)] = mean_curve(results, found, grid=grid)
+                    drawn = regime in CONTROLS and CONTROLS[regime].is_drawn and len(found) > 1
+                    curves[circuit_label(regime)] = (
+                        curves_of(results, found, grid=grid)
+                        if drawn
+                        else mean_curve(results, found, grid=grid)
+                    )
             if curves:
                 panels[task if len(names) == 1 else f"{task}<br>{name}"] = curves
     if not panels:

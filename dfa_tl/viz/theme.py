@@ -9,6 +9,7 @@ is the darker end); sequential ones get darker.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -19,6 +20,7 @@ from dfa_tl.controls.registry import CONTROLS
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 COLUMNS = 3  # panels side by side
+FEW_DECADES = 1.5  # a logarithmic axis of fewer has ticks at 1, 2 and 5 of each
 DASHES = ("solid", "solid", "dash", "dashdot", "dot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 GRID = "#E3E3E3"
@@ -63,6 +65,11 @@ def color_bar(title: str, **settings: Any) -> dict[str, Any]:
     return {**COLOR_BAR, "title": {"text": title, "font": {"size": 12}}, **settings}
 
 
+BUTTONS_LEFT_OUT = (
+    "zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale",
+)  # fmt: skip
+"""Buttons that would cover a title. Dragging zooms, and a double click shows everything again."""
+
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": INK},
@@ -74,6 +81,7 @@ TEMPLATE = go.layout.Template(
         "legend": {"bgcolor": "rgba(255,255,255,0.8)", "font": {"size": 12}},
         "annotationdefaults": {"font": {"color": INK}},
         "coloraxis": {"colorbar": COLOR_BAR},
+        "modebar": {"remove": list(BUTTONS_LEFT_OUT)},
         "hoverlabel": {"bgcolor": "white", "font": {"color": INK}},
     }
 )
@@ -146,8 +154,32 @@ def circuit_style(name: str) -> Style:
 
 
 def circuit_label(name: str) -> str:
-    """The label of a circuit of a study: `DFA (zero-shot)`, or its name if it is no regime."""
-    return Regime(name).label if name in tuple(Regime) else name
+    """The label of a circuit of a study, the same in every figure.
+
+    `DFA (zero-shot)` for a regime and `random W` for a control; `no source (all)` for a control's
+    circuit that belongs to another regime than zero-shot, whose name is `uniform_s (all)`.
+    """
+    if name in tuple(Regime):
+        return Regime(name).label
+    control, space, regime = name.partition(" ")
+    label = CONTROLS[control].label if control in CONTROLS else control
+    return f"{label}{space}{regime}"
+
+
+def log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks of a logarithmic axis as plotly's arguments: powers of ten, or 1, 2 and 5 of each.
+
+    Args:
+        values: What the axis shows; values that are not above 0 are ignored.
+    """
+    known = [value for value in values if value > 0]
+    if not known:
+        return {}
+    low, high = log10(min(known)), log10(max(known))
+    decades = range(floor(low + 1e-9), ceil(high - 1e-9) + 1)
+    steps = (1, 2, 5) if high - low < FEW_DECADES else (1,)
+    ticks = [step * 10.0**power for power in decades for step in steps]
+    return {"tickvals": ticks, "ticktext": [f"{tick:,.10g}" for tick in ticks]}
 
 
 def broken(name: str) -> str:
@@ -167,10 +199,12 @@ def span(values: Sequence[float]) -> str:
 
 
 def name_once_in_legend(figure: go.Figure) -> None:
-    """Keep one entry per legend group: that of its first trace."""
+    """Keep one entry per legend group: that of its first trace that may have one."""
     shown: set[str] = set()
     traces: Any = figure.data
     for trace in traces:
+        if trace.showlegend is False:
+            continue
         trace.showlegend = trace.legendgroup not in shown
         shown.add(trace.legendgroup)
 
