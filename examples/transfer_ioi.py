@@ -8,7 +8,7 @@ The bundled models do the toy tasks; for others, the task is IOI in natural Engl
 on other tasks in English. A task that one of the models cannot do is left out.
 
 Node scores are attributed on the source; W is trained on the task itself (in-distribution) and on
-the other tasks (zero-shot); gold scores are attributed on the target. All circuits, and two
+tasks of other families (zero-shot); gold scores are attributed on the target. All circuits, and two
 controls, are then measured on test pairs that nothing was fitted to.
 """
 
@@ -90,7 +90,7 @@ def main() -> None:
         "gold": gold,
         "aligned, in-distribution": in_distribution.transfer(source_scores[task]),
         "aligned, zero-shot": zero_shot.transfer(source_scores[task]),
-        "control: uniform s": uniform.transfer(constant),
+        "control: no source": uniform.transfer(constant),
         "control: random W": random.transfer(source_scores[task]),
     }
     curves = {

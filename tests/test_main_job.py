@@ -38,7 +38,7 @@ def test_the_table(main_job):
     table, _ = main_job
     rows = dict(re.findall(r"^(gold|aligned, \S+|control: .+?)\s+(-?[\d.]+) ", table, re.M))
     assert set(rows) == {
-        "gold", "aligned, in-distribution", "aligned, zero-shot", "control: uniform s",
+        "gold", "aligned, in-distribution", "aligned, zero-shot", "control: no source",
         "control: random W",
     }  # fmt: skip
     assert "floor: CPR 0.250" in table

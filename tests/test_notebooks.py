@@ -19,9 +19,6 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-REPOSITORY = "OWNER/dfa_tl"
-"""Where Colab and pip find the notebooks and the package: to be set once the repository is public,
-here and in the notebooks; `Repository` in pyproject.toml, once it is there, must agree."""
 FIGURE = "application/vnd.plotly.v1+json"
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -44,28 +41,19 @@ def test_committed_without_outputs(path):
 
 
 @each
-def test_badge_and_install_name_one_repository(path):
-    first = cells(path, "markdown")[0].source
-    url = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/examples/{path.name}"
-    assert f"({url})" in first
-    assert f"git+https://github.com/{REPOSITORY}" in cells(path, "code")[0].source
-    declared = re.findall(r'^Repository = "https://github.com/(.+)"', _pyproject(), re.M)
-    assert declared in ([], [REPOSITORY])
+def test_no_placeholder_is_left(path):
+    assert "OWNER" not in path.read_text()
 
 
-def _pyproject() -> str:
-    return (ROOT / "pyproject.toml").read_text()
-
-
-def test_quickstart_has_ten_cells_of_code():
-    assert len(cells(ROOT / "examples" / "quickstart.ipynb", "code")) == 10
+def test_quickstart_has_nine_cells_of_code():
+    assert len(cells(ROOT / "examples" / "quickstart.ipynb", "code")) == 9
 
 
 @each
 def test_only_public_names_are_used(path):
     code = "\n".join(cell.source for cell in cells(path, "code"))
     modules = set(re.findall(r"^(?:from|import) (\S+)", code, re.M))
-    assert modules <= {"dfa_tl", "importlib.util", "pandas"}
+    assert modules <= {"dfa_tl", "pandas"}
 
 
 async def executed(path: Path, folder: Path):
