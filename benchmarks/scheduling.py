@@ -21,6 +21,7 @@ import heapq
 import runpy
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -39,28 +40,61 @@ OUT = Path(__file__).parent / "results" / "scheduling.csv"
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def decoder(n_layers: int, n_heads: int, d_model: int) -> ModelShape:
-    """The shape of a plain decoder."""
-    return ModelShape(NodeSet(n_layers, n_heads), 12.0 * n_layers * d_model**2)
+@dataclass(frozen=True)
+class Decoder:
+    """The size of a model with grouped-query attention and a gated MLP."""
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_kv: int
+    d_mlp: int
+    vocabulary: int
+    embeddings: int = 2  # 1 where the output shares the input's
+    biases: bool = False  # of queries, keys and values
+
+    @property
+    def shape(self) -> ModelShape:
+        """What weighs a pass in a study."""
+        return ModelShape(
+            NodeSet(self.n_layers, self.n_heads), 12.0 * self.n_layers * self.d_model**2
+        )
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        d = self.d_model
+        block = 2 * d * d + 2 * d * self.d_kv + 3 * d * self.d_mlp + 2 * d
+        block += self.biases * (d + 2 * self.d_kv)
+        return self.n_layers * block + d + self.embeddings * self.vocabulary * d
 
 
-SHAPES = {
-    "qwen2.5-0.5b": decoder(24, 14, 896),
-    "qwen2.5-1.5b": decoder(28, 12, 1536),
-    "llama3-1b": decoder(16, 32, 2048),
-    "llama3-8b": decoder(32, 32, 4096),
+MODELS = {
+    "qwen2.5-0.5b": Decoder(24, 14, 896, 128, 4864, 151936, embeddings=1, biases=True),
+    "qwen2.5-1.5b": Decoder(28, 12, 1536, 256, 8960, 151936, embeddings=1, biases=True),
+    "llama3-1b": Decoder(16, 32, 2048, 512, 8192, 128256, embeddings=1),
+    "llama3-8b": Decoder(32, 32, 4096, 1024, 14336, 128256),
+    "llama3-70b": Decoder(80, 64, 8192, 1024, 28672, 128256),
 }
-PAIRS = (("qwen2.5-0.5b", "qwen2.5-1.5b"), ("llama3-1b", "llama3-8b"))
+STUDIES = (
+    ("qwen2.5-0.5b", "qwen2.5-1.5b", 1),
+    ("llama3-1b", "llama3-8b", 1),
+    ("llama3-1b", "llama3-8b", 2),
+    ("llama3-8b", "llama3-70b", 1),
+)
+TOKENS = 20
+"""Of a prompt, where the work is given in FLOP."""
 
 
-def study_of(source: str, target: str) -> StudyConfig:
-    """The study of `examples/study_real.py`, on one seed."""
+def study_of(source: str, target: str, n_seeds: int) -> StudyConfig:
+    """The study of `examples/study_real.py`."""
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "study_real.py"))
     return StudyConfig(
         pairs=(PairSpec(source, target),),
         tasks=example["SHORT"],
         regimes=("zero-shot", "in-distribution"),
         controls=example["CONTROLS"],
+        seeds=tuple(range(n_seeds)),
         train_pairs=32,
         test_pairs=32,
         variants={"default": AlignmentConfig(steps=100, batch_size=16)},
@@ -75,10 +109,36 @@ def planned_work(jobs: Sequence[Job]) -> dict[str, float]:
     work = {}
     for job in jobs:
         model = job.model_run
-        shape = SHAPES.get(model.name) or model_shape(model.name, model.revision)
+        known = MODELS.get(model.name)
+        shape = known.shape if known else model_shape(model.name, model.revision)
         load = job.workload(shape.nodes)
         work[job.key] = shape.work * (load.forward + load.backward)
     return work
+
+
+def cost(name: str, jobs: Sequence[Job]) -> list[dict[str, object]]:
+    """Passes of one pair through each model, and their FLOP.
+
+    A pass takes 2 FLOP for each parameter and token, forward or backward: weights get no gradient.
+    """
+    rows = []
+    for model in dict.fromkeys(job.model_run.name for job in jobs):
+        size = MODELS[model]
+        loads = [job.workload(size.shape.nodes) for job in jobs if job.model_run.name == model]
+        passes = sum(load.forward + load.backward for load in loads)
+        flop = 2.0 * size.parameters * TOKENS
+        rows.append(
+            {
+                "study": name,
+                "model": model,
+                "parameters": f"{size.parameters / 1e9:.2f}e9",
+                "GB in bfloat16": f"{2 * size.parameters / 1e9:.1f}",
+                "passes": round(passes),
+                "TFLOP of a pass": f"{flop / 1e12:.3f}",
+                "PFLOP": f"{passes * flop / 1e15:.1f}",
+            }
+        )
+    return rows
 
 
 def measured_seconds(results: StudyResults, work: Mapping[str, float]) -> dict[str, float]:
@@ -162,10 +222,14 @@ def main() -> None:
         seconds = measured_seconds(results, work)
         rows += table(results.config.pairs[0].name, results.jobs, work, seconds)
     else:
-        for source, target in PAIRS:
-            jobs = plan(study_of(source, target), {source: "", target: ""}, {})
+        costs = []
+        for source, target, n_seeds in STUDIES:
+            jobs = plan(study_of(source, target, n_seeds), {source: "", target: ""}, {})
             work = planned_work(jobs)
-            rows += table(f"{source} -> {target}", jobs, work, work)
+            name = f"{source} -> {target}, {n_seeds} seed{'s' * (n_seeds > 1)}"
+            rows += table(name, jobs, work, work)
+            costs += cost(name, jobs)
+        print(f"Prompts of {TOKENS} tokens:\n{pd.DataFrame(costs).to_string(index=False)}\n")
     frame = pd.DataFrame(rows)
     print(frame.round(3).to_string(index=False))
     write_file(arguments.out, frame.round(4).to_csv(index=False).encode())
