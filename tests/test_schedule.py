@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -152,8 +153,8 @@ class Promise:
     """A future of `Shuffled`."""
 
     def __init__(self, owner: Shuffled, call: Any) -> None:
-        self.owner, self.call, self.outcome = owner, call, None
-        self.cancelled = False
+        self.owner, self.call, self.cancelled = owner, call, False
+        self.outcome: Any = None
 
     def done(self) -> bool:
         self.owner.work()
@@ -324,6 +325,14 @@ def test_jobs_that_are_ready_together_are_one_array(config, order, tmp_path):
     assert sum(executor.waves) == len(executor.pieces)
     assert executor.waves[0] > 1
     assert min(executor.waves) > 0
+
+
+def test_the_bar_says_what_workers_do(config, order, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "SHOW_SECONDS", 0.0)
+    run_study(config, tmp_path, Shuffled())
+    shown = capsys.readouterr().err
+    assert re.search(r"passes, .* left, \w+\(.*\) and \d+ more", shown)
+    assert "100%" in shown
 
 
 @pytest.mark.usefixtures("unchecked")
