@@ -1,4 +1,4 @@
-"""Run a study on SLURM, one job per group of the study (pair of models, method, seed).
+"""Run a study on SLURM, small jobs of the study put together.
 
     python docs/slurm_study.py study.yaml --out runs/llama --partition gpu --gpus 1 --hours 12
 
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=4, help="per job")
     parser.add_argument("--memory-gb", type=int, default=64, help="per job")
     parser.add_argument("--hours", type=int, default=12, help="time limit of a job")
+    parser.add_argument("--pieces", type=int, default=100, help="about how many SLURM jobs to make")
     arguments = parser.parse_args()
 
     import submitit
@@ -41,7 +42,8 @@ def main() -> None:
     )
     if arguments.partition:
         executor.update_parameters(slurm_partition=arguments.partition)
-    results = run_study(StudyConfig.from_yaml(arguments.config), out, executor)
+    config = StudyConfig.from_yaml(arguments.config)
+    results = run_study(config, out, executor, pieces=arguments.pieces)
     written = analysis.write_tables(results, out / "tables")
     print(f"{len(written)} files in {out / 'tables'}")
     if results.failures:

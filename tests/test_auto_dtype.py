@@ -117,8 +117,7 @@ def test_a_study_is_identified_by_the_precision_itself(cpu):
             pairs=(PairSpec("toy-small", "toy-large"),), tasks=("ioi", "mcqa"), dtype=dtype
         )
         assert StudyConfig.from_dict(config.to_dict()) == config
-        groups = plan(config, hashes, {}, dict(JOB_VERSIONS))
-        return {job.key for group in groups for job in group.jobs}
+        return {job.key for job in plan(config, hashes, {}, dict(JOB_VERSIONS))}
 
     hashes = model_hashes(["toy-small", "toy-large"])
     full, half = keys("float32"), keys("bfloat16")

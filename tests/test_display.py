@@ -23,7 +23,7 @@ from dfa_tl import (
 )
 from dfa_tl.analysis.render import Table
 from dfa_tl.study import PairSpec, StudyConfig, StudyResults
-from dfa_tl.study.job import Failure
+from dfa_tl.study.schedule import Failure
 
 EVIL = '<img src=x onerror="alert(1)">'
 SMALL, LARGE = NodeSet(2, 2), NodeSet(3, 4)
@@ -199,7 +199,7 @@ def test_study_shows_its_size_and_mean_results(tmp_path):
 
 def test_failed_jobs_are_counted(tmp_path):
     config = results(tmp_path).config
-    failures = (Failure("group", "job", "why"), Failure("group", "other", "why"))
+    failures = (Failure("job", "why"), Failure("other", "why"))
     assert "2 failed jobs" in repr(StudyResults(tmp_path, config, {}, failures=failures))
 
 

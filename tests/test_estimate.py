@@ -48,17 +48,14 @@ def study(tmp_path_factory):
 def test_planned_passes_are_those_that_jobs_record(study):
     """Evaluation aside, whose circuits depend on the scores."""
     checked = set()
-    for group in plan(CONFIG, model_hashes(CONFIG.models), {}):
-        for job in group.jobs:
-            manifest = Store(study).manifest(job)
-            load = job.workload(load_model(job.model_run.name).nodes)
-            if job.kind != "evaluate":
-                assert (load.forward, load.backward) == (manifest["forward"], manifest["backward"])
-                checked.add(job.kind)
-            else:
-                assert load.rows == len(
-                    json.loads((Store(study).path(job) / "rows.json").read_text())
-                )
+    for job in plan(CONFIG, model_hashes(CONFIG.models), {}):
+        manifest = Store(study).manifest(job)
+        load = job.workload(load_model(job.model_run.name).nodes)
+        if job.kind != "evaluate":
+            assert (load.forward, load.backward) == (manifest["forward"], manifest["backward"])
+            checked.add(job.kind)
+        else:
+            assert load.rows == len(json.loads((Store(study).path(job) / "rows.json").read_text()))
     assert checked == {"attribute", "align", "control"}
 
 
@@ -70,7 +67,7 @@ def test_passes_by_hand():
     assert estimate.jobs == {"attribute": 4, "align": 2, "evaluate": 2}
     # Gold and training, on two tasks of 8 pairs, one epoch.
     assert estimate.models["toy-large"].backward == 2 * 8 + 2 * 8
-    assert estimate.seconds > estimate.longest_group > 0
+    assert estimate.seconds > estimate.critical_path > 0
     assert "forward" in str(estimate)
     assert "memory" in str(estimate)
     assert "disk" in str(estimate)
@@ -80,7 +77,7 @@ def test_a_study_that_is_done_has_nothing_left(study):
     estimate = estimate_study(CONFIG, study)
     assert estimate.jobs == {}
     assert estimate.models == {}
-    assert estimate.longest_group == 0
+    assert estimate.critical_path == 0
 
 
 def test_memory_and_disk_are_of_the_right_size(study):
@@ -133,9 +130,8 @@ def test_a_shape_is_that_of_the_loaded_model():
 
 
 def test_progress_counts_each_job_once(study, capsys):
-    groups = plan(CONFIG, model_hashes(CONFIG.models), {})
-    jobs = [job for group in groups for job in group.jobs]
-    progress = StudyProgress(groups, Store(study / "empty"), show=True)
+    jobs = plan(CONFIG, model_hashes(CONFIG.models), {})
+    progress = StudyProgress(jobs, Store(study / "empty"), show=True)
     assert progress.bar.n == 0
     progress.start(jobs[0])
     progress.end(jobs[:1])
@@ -148,4 +144,4 @@ def test_progress_counts_each_job_once(study, capsys):
     assert progress.bar.n == pytest.approx(progress.bar.total - once)
     progress.close()
     assert "passes" in capsys.readouterr().err
-    assert StudyProgress(groups, Store(study), show=False).work.keys() == {job.key for job in jobs}
+    assert StudyProgress(jobs, Store(study), show=False).work.keys() == {job.key for job in jobs}

@@ -246,7 +246,7 @@ def test_a_studys_tables_go_with_it(hub, tmp_path):
 
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path):
     results = study(tmp_path / "study")
-    store, job = Store(results.folder), results.groups[0].jobs[0]
+    store, job = Store(results.folder), results.jobs[0]
     assert store.has(job)
     path = store.path(job) / "manifest.json"
     manifest = json.loads(path.read_text())

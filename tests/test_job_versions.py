@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 
@@ -14,7 +13,7 @@ from dfa_tl.study.evaluate_job import JOB_VERSIONS
 from dfa_tl.study.inputs import model_hashes
 from dfa_tl.study.jobs import AttributeJob
 from dfa_tl.study.plan import plan
-from dfa_tl.study.run import run_group, run_job
+from dfa_tl.study.run import run_job, run_jobs
 from dfa_tl.study.store import Store
 from job_versions import CONFIG, RECORD, record
 
@@ -71,7 +70,7 @@ def test_changed_numbers_need_another_version(found, kind):
 def test_another_version_makes_new_jobs_of_the_kind_and_of_what_needs_it():
     keys = {}
     for versions in (JOB_VERSIONS, JOB_VERSIONS | {"align": 99}):
-        jobs = [job for group in plan(CONFIG, HASHES, {}, versions) for job in group.jobs]
+        jobs = plan(CONFIG, HASHES, {}, versions)
         keys[versions["align"]] = {(job.kind, job.key) for job in jobs}
     unchanged = keys[99] & keys[JOB_VERSIONS["align"]]
     changed = keys[99] - unchanged
@@ -80,13 +79,12 @@ def test_another_version_makes_new_jobs_of_the_kind_and_of_what_needs_it():
 
 
 def test_a_worker_with_another_version_refuses_the_job(tmp_path, monkeypatch):
-    group = plan(CONFIG, HASHES, {})[-1]
-    job = next(job for job in group.jobs if isinstance(job, AttributeJob))
+    job = next(job for job in plan(CONFIG, HASHES, {}) if isinstance(job, AttributeJob))
     monkeypatch.setattr(AttributeJob, "code_version", 99)
     with pytest.raises(ConfigError, match=r"planned with version 1 of attribute jobs, .* 99: inst"):
         run_job(job, Store(tmp_path))
-    failures = run_group(replace(group, jobs=(job,)), str(tmp_path))
-    assert "install the same dfa_tl" in failures[0].traceback
+    tracebacks = run_jobs((job,), str(tmp_path))
+    assert "install the same dfa_tl" in tracebacks[job.key]
     assert not Store(tmp_path).has(job)
 
 

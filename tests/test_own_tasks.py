@@ -130,12 +130,12 @@ def test_a_study_of_a_folder_is_one_of_its_pairs(mine, tmp_path):
 
 def test_changed_pairs_are_a_new_study_and_unchanged_ones_are_not(mine, tmp_path):
     first = run_study(of(mine), tmp_path / "out", progress=False)
-    keys = {job.key for group in first.groups for job in group.jobs}
+    keys = {job.key for job in first.jobs}
     again = run_study(of(mine), tmp_path / "out", progress=False)
-    assert {job.key for group in again.groups for job in group.jobs} == keys
+    assert {job.key for job in again.jobs} == keys
     write(mine, "test", 7)
     changed = run_study(of(mine), tmp_path / "out", progress=False)
-    new = [job for group in changed.groups for job in group.jobs if job.key not in keys]
+    new = [job for job in changed.jobs if job.key not in keys]
     assert {job.kind for job in new} == {"evaluate"}
     assert {job.task for job in new} == {str(mine)}
 
@@ -143,15 +143,15 @@ def test_changed_pairs_are_a_new_study_and_unchanged_ones_are_not(mine, tmp_path
 def test_pairs_that_change_under_a_study_are_refused(mine, tmp_path):
     from dfa_tl.study.inputs import data_hashes, model_hashes
     from dfa_tl.study.plan import plan
-    from dfa_tl.study.run import run_group
+    from dfa_tl.study.run import run_jobs
 
     config = of(mine)
     hashes = model_hashes(["toy-small", "toy-large"])
     of_data = data_hashes(config)
-    groups = plan(config, hashes, of_data)
+    jobs = plan(config, hashes, of_data)
     write(mine, "train", 11)
-    failures = run_group(groups[-1], str(tmp_path / "out"))
-    assert any("are no longer those" in failure.traceback for failure in failures)
+    tracebacks = run_jobs(jobs, str(tmp_path / "out"))
+    assert any("are no longer those" in each for each in tracebacks.values())
 
 
 def test_too_few_pairs_are_refused_before_anything_runs(mine, tmp_path):

@@ -33,7 +33,7 @@ from dfa_tl.report.further_figures import with_further_figures
 from dfa_tl.report.sections import Section, with_average_intervals
 from dfa_tl.report.wording import signed, typeset
 from dfa_tl.study import StudyConfig, StudyResults
-from dfa_tl.study.job import Failure
+from dfa_tl.study.schedule import Failure
 from small_studies import HEADS, MARKUP, SMALL, TASKS
 from stand_in import StandIn
 
@@ -539,16 +539,16 @@ def without(study: StudyResults, folder, is_lost) -> StudyResults:
 
 def test_a_study_with_nothing_measured(study, tmp_path):
     left = without(study, tmp_path / "empty", lambda kind, _: kind == "evaluate")
-    failure = Failure("a, b", "align(x)", "Traceback\nRuntimeError: <b>lights out</b>")
+    failure = Failure("align(x)", "Traceback\nRuntimeError: <b>lights out</b>")
     results = replace(left, failures=(failure,))
     page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
-    n_jobs = len({job.key for group in results.groups for job in group.jobs})
+    n_jobs = len(results.jobs)
     missing = len(results.missing)
     assert 0 < missing < n_jobs
     assert f"{missing} of {n_jobs} jobs have no result" in page.text
     assert "evaluate(pair=toy-small → toy-large" in page.text
     assert "1 job failed." in page.text
-    assert "align(x) of a, b: RuntimeError: <b>lights out</b>" in page.text
+    assert "align(x): RuntimeError: <b>lights out</b>" in page.text
     assert "Nothing can be claimed yet. Measured so far: nothing; not zero-shot." in page.text
     assert "How to reproduce" in page.text
     assert page.all("figure") == []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import random
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import MIB_KS
 from dfa_tl.seeds import seed_of
-from dfa_tl.study import PairSpec, StudyConfig, StudyResults, run_study
+from dfa_tl.study import PairSpec, StudyConfig, StudyResults, local_pool, run_study
 from dfa_tl.study import inputs as inputs_module
 from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Job
@@ -374,9 +373,9 @@ def test_a_job_that_fails_once_is_done(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_process_pool(tiny, tmp_path, monkeypatch):
+def test_two_processes_give_what_one_gives(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with local_pool(2) as pool:
         results = run_study(TINY, tmp_path / "pool", pool, progress=False)
     assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
 
@@ -385,7 +384,7 @@ def test_process_pool(tiny, tmp_path, monkeypatch):
 def test_submitit(tiny, tmp_path):
     submitit = pytest.importorskip("submitit")
     executor: Executor = submitit.AutoExecutor(tmp_path / "logs", cluster="local")
-    results = run_study(TINY, tmp_path / "submitit", executor, progress=False)
+    results = run_study(TINY, tmp_path / "submitit", executor, progress=False, pieces=1)
     assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
 
 
@@ -477,8 +476,7 @@ def test_nothing_is_pickled(study):
 def test_controls_are_trained_like_W():
     """The same tasks, pairs, steps, batches and rate in zero-shot, whatever takes s' place."""
     config = StudyConfig((PAIR,), tasks=("ioi", "mcqa", "arithmetic_addition"))
-    groups = plan(config, model_hashes(config.models), data_hashes(config))
-    jobs = {job.key: job for group in groups for job in group.jobs}
+    jobs = {job.key: job for job in plan(config, model_hashes(config.models), data_hashes(config))}
     (evaluation,) = (
         job
         for job in jobs.values()

@@ -28,7 +28,6 @@ import study_killed
 from dfa_tl import analysis
 from dfa_tl.errors import FileFormatError
 from dfa_tl.study import StudyResults, run_study
-from dfa_tl.study.job import Job
 from dfa_tl.study.store import MANIFEST, TEMPORARY, StorageError, Store
 from study_killed import CONTENT, JOB, SERVER
 from test_study import TINY
@@ -53,10 +52,6 @@ def tiny(tmp_path_factory) -> StudyResults:
 def longer(tmp_path_factory) -> StudyResults:
     torch.set_num_threads(1)
     return run_study(LONGER, tmp_path_factory.mktemp("longer"), progress=False)
-
-
-def jobs_of(results: StudyResults) -> list[Job]:
-    return list({job.key: job for group in results.groups for job in group.jobs}.values())
 
 
 def manifests(folder: Path) -> list[Path]:
@@ -110,7 +105,7 @@ def test_damaged_results_are_done_again(tiny, tmp_path):
 def test_no_flipped_bit_of_a_manifest_is_believed(tiny, tmp_path):
     results = copied(tiny, tmp_path / NAME)
     store, rng = Store(results.folder), random.Random(0)
-    for job in {job.kind: job for job in jobs_of(results)}.values():
+    for job in {job.kind: job for job in results.jobs}.values():
         file = store.path(job) / MANIFEST
         content = file.read_bytes()
         for place in rng.sample(range(len(content)), 100):
@@ -137,7 +132,7 @@ def test_flipped_costs_are_done_again(tiny, tmp_path):
         if digit:
             assert json.loads(file.read_bytes())["forward"] != json.loads(content)["forward"]
     assert costs > 3
-    assert len(StudyResults.load(results.folder).missing) == len(jobs_of(results))
+    assert len(StudyResults.load(results.folder).missing) == len(results.jobs)
     run_study(TINY, results.folder, progress=False)
     assert tables(results) == tables(tiny)
 
@@ -153,7 +148,7 @@ def test_a_manifest_without_a_digest_is_not_believed(tiny, tmp_path):
 
 def test_a_damaged_need_is_never_read(tiny, tmp_path):
     results = copied(tiny, tmp_path / NAME)
-    job = next(job for job in jobs_of(results) if job.kind == "align")
+    job = next(job for job in results.jobs if job.kind == "align")
     store = Store(results.folder)
     file = store.path(job) / "alignment.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
@@ -199,7 +194,7 @@ def test_killed_at_random_moments(longer, tmp_path):
     while kills < wanted:
         folder = tmp_path / f"{NAME} {studies}"
         studies += 1
-        while kills < wanted and killed_at_work(folder, len(jobs_of(longer)), rng, kills % 2 == 1):
+        while kills < wanted and killed_at_work(folder, len(longer.jobs), rng, kills % 2 == 1):
             kills += 1
         left_aside += len(list((folder / TEMPORARY).iterdir()))
         process = SERVER.Process(target=study_killed.run, args=(LONGER.to_dict(), str(folder)))
@@ -275,7 +270,7 @@ def test_a_killed_worker(longer, tmp_path):
         worker = pool.submit(os.getpid).result()
         done = killer.submit(kill_midway, folder, lambda: worker)
         results = run_study(LONGER, folder, pool, progress=False)
-    assert 0 < done.result() < len(jobs_of(longer))
+    assert 0 < done.result() < len(longer.jobs)
     assert not results.failures
     assert tables(results) == tables(longer)
 
@@ -298,7 +293,7 @@ def test_a_killed_worker_of_dask(longer, tmp_path, monkeypatch):
 
         done = killer.submit(kill_midway, folder, at_work)
         results = run_study(LONGER, folder, client.get_executor(), progress=False)
-    assert 0 < done.result() < len(jobs_of(longer))
+    assert 0 < done.result() < len(longer.jobs)
     assert not results.failures
     assert tables(results) == tables(longer)
 
@@ -310,7 +305,7 @@ def test_no_worker_outlives_its_study(longer, tmp_path):
     Every third kill comes while the workers start. DFA_TL_KILLS says how many kills.
     """
     wanted, rng = int(os.environ.get("DFA_TL_KILLS", "20")), random.Random(2)
-    config, n_jobs = LONGER.to_dict(), len(jobs_of(longer))
+    config, n_jobs = LONGER.to_dict(), len(longer.jobs)
     kills = studies = 0
     slowest = 0.0
     folders = []

@@ -19,23 +19,19 @@ from dfa_tl.study.results import StudyResults
 
 @checked_arguments
 def timings(results: StudyResults) -> pd.DataFrame:
-    """One row per finished job: `pair`, `method`, `seed`, `kind`, `job`, `key`, `seconds`."""
+    """One row per finished job: `kind`, `model`, `job`, `key`, `seconds`."""
     rows = [
         {
-            "pair": group.pair,
-            "method": group.method,
-            "seed": group.seed,
             "kind": job.kind,
+            "model": job.model_run.name,
             "job": str(job),
             "key": job.key,
             "seconds": manifest["seconds"],
         }
-        for group in results.groups
-        for job in group.jobs
+        for job in results.jobs
         if (manifest := results.manifest(job))
     ]
-    columns = ["pair", "method", "seed", "kind", "job", "key", "seconds"]
-    return pd.DataFrame(rows, columns=columns).drop_duplicates("key", ignore_index=True)
+    return pd.DataFrame(rows, columns=["kind", "model", "job", "key", "seconds"])
 
 
 @checked_arguments

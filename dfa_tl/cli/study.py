@@ -47,7 +47,7 @@ def study(
     with local_pool(workers) if workers else nullcontext() as executor:
         results = dfa_tl.run_study(described, folder, executor, progress=not quiet)
     left = len(results.missing)
-    n_jobs = len({job.key for group in results.groups for job in group.jobs})
+    n_jobs = len(results.jobs)
     typer.echo(f"{n_jobs - left} of {n_jobs} jobs done, {len(results.failures)} failed")
     if results.evaluations:
         tables_folder = folder / "tables"

@@ -164,7 +164,7 @@ def _notices(results: StudyResults) -> list[Notice]:
     """Which jobs are missing and which failed."""
     notices = []
     if missing := results.missing:
-        n_jobs = len({job.key for group in results.groups for job in group.jobs})
+        n_jobs = len(results.jobs)
         named = [str(job) for job in missing[:LISTED_JOBS]]
         if len(missing) > LISTED_JOBS:
             named.append(f"and {len(missing) - LISTED_JOBS} more")
@@ -176,7 +176,7 @@ def _notices(results: StudyResults) -> list[Notice]:
             )
         )
     if failures := results.failures:
-        named = [f"{one.job} of {one.group}: {_last_line(one.traceback)}" for one in failures]
+        named = [f"{one.job}: {_last_line(one.traceback)}" for one in failures]
         notices.append((f"{counted(len(failures), 'job')} failed.", named))
     return notices
 

@@ -34,6 +34,7 @@ from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Job, Workload
 from dfa_tl.study.jobs import AttributeJob, TrainingJob
 from dfa_tl.study.plan import plan
+from dfa_tl.study.schedule import critical_paths
 from dfa_tl.study.store import Store
 from dfa_tl.tasks.batches import TokenPairs
 from dfa_tl.tasks.pairs import PairDataset
@@ -63,8 +64,8 @@ class StudyEstimate:
         jobs: Jobs of each kind that have no result yet.
         models: Cost by model.
         seconds: Wall time of one process.
-        longest_group: Seconds of the largest group of jobs, which one worker does in order: no
-            number of workers takes less.
+        critical_path: Seconds of the longest chain of jobs that need each other: no number of
+            workers takes less.
         memory: Bytes of one process at its peak; on a GPU, only those of the GPU.
         disk: Bytes of the study's folder.
     """
@@ -72,7 +73,7 @@ class StudyEstimate:
     jobs: dict[str, int]
     models: dict[str, ModelCost]
     seconds: float
-    longest_group: float
+    critical_path: float
     memory: int
     disk: int
 
@@ -88,7 +89,7 @@ class StudyEstimate:
             )
         lines += [
             f"time: {_duration(self.seconds)} in one process; at least "
-            f"{_duration(self.longest_group)} with any number of workers",
+            f"{_duration(self.critical_path)} with any number of workers",
             f"memory: {self.memory / 2**30:.1f} GB in each process",
             f"disk: {self.disk / 2**20:,.0f} MB",
         ]
@@ -131,8 +132,8 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
     Raises:
         ModelError, DataError, ConfigError: as `run_study`.
     """
-    groups = plan(config, model_hashes(config.models), data_hashes(config), JOB_VERSIONS)
-    jobs = {job.key: job for group in groups for job in group.jobs}
+    planned = plan(config, model_hashes(config.models), data_hashes(config), JOB_VERSIONS)
+    jobs = {job.key: job for job in planned}
     if out_dir is not None:
         store = Store(out_dir)
         jobs = {key: job for key, job in jobs.items() if not store.has(job)}
@@ -170,9 +171,7 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
         jobs=dict(Counter(job.kind for job in jobs.values())),
         models=models,
         seconds=loading + sum(taken.values()),
-        longest_group=max(
-            (sum(taken.get(job.key, 0.0) for job in group.jobs) for group in groups), default=0.0
-        ),
+        critical_path=max(critical_paths(planned, taken).values()),
         memory=held + peak,
         disk=sum(JOB_BYTES + 4 * work.numbers + ROW_BYTES * work.rows for work in works.values()),
     )

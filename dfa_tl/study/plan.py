@@ -1,18 +1,15 @@
 """`plan`: from a `StudyConfig` to its jobs, in an order in which needs come first.
 
-There is one group per pair of models, method and seed: source and gold scores, every W, every
-control, and one `EvaluateJob` per test task that measures all circuits of the task together.
-Another group (method `none`) holds the controls that do not depend on attributed scores. Equal jobs
-of different regimes are one job: the W of near-distribution is the in-distribution one of the
-related task.
+For each pair of models, method and seed there are source and gold scores, every W, every control,
+and one `EvaluateJob` per test task that measures all circuits of the task together. The controls
+that do not depend on attributed scores are planned once, for the method `none`. Equal jobs are one
+job: the W of near-distribution is the in-distribution one of the related task, and masks that are
+trained on the target alone serve the controls of every method.
 
 A control that belongs to regimes is trained on the same tasks as W: `uniform_s` is zero-shot's, and
 every other regime but cross-task has its own, `uniform_s (in-distribution)` and so on. The
 difference from that one is what the source accounts for in a regime; otherwise having seen the test
 task would be credited to the source.
-
-Masks trained on the target alone are jobs of no method, and controls of every method may need them:
-such a job is in several groups, and is done by the first that reaches it.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.control_job import ControlInputs, ControlJob
 from dfa_tl.study.evaluate_job import JOB_VERSIONS, Circuit, EvaluateJob, Transfer
 from dfa_tl.study.inputs import ModelSpec, Sample
-from dfa_tl.study.job import Group, with_needs
+from dfa_tl.study.job import Job, with_needs
 from dfa_tl.study.jobs import (
     AlignJob,
     AttributeJob,
@@ -48,8 +45,8 @@ def plan(
     model_hashes: Mapping[str, str],
     data_hashes: Mapping[str, Mapping[str, str]],
     job_versions: Mapping[str, int] = JOB_VERSIONS,
-) -> tuple[Group, ...]:
-    """All groups of jobs of a study.
+) -> tuple[Job, ...]:
+    """All jobs of a study, each once.
 
     Args:
         config: The study.
@@ -58,13 +55,13 @@ def plan(
         job_versions: The version of each kind of job; this package's by default.
     """
     methods = dict.fromkeys((*config.methods, *config.few_pairs_methods))
-    groups = (
-        _Planner(config, pair, method, seed, model_hashes, data_hashes, job_versions).group()
+    planners = (
+        _Planner(config, pair, method, seed, model_hashes, data_hashes, job_versions)
         for pair in config.pairs
         for seed in config.seeds
         for method in (NO_METHOD, *methods)
     )
-    return tuple(group for group in groups if group.jobs)
+    return tuple(with_needs(job for each in planners for job in each.evaluations()).values())
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,11 @@ class _Planner:
     data_hashes: Mapping[str, Mapping[str, str]]
     job_versions: Mapping[str, int]
 
-    def group(self) -> Group:
-        """The jobs of one pair, method and seed."""
-        jobs = [
-            self._evaluate(task, circuits)
-            for task in self.config.tasks
-            if (circuits := tuple(self._circuits(task)))
-        ]
-        return Group(self.pair.name, self.method, self.seed, tuple(with_needs(jobs).values()))
+    def evaluations(self) -> Iterator[EvaluateJob]:
+        """One job for each task of which circuits are measured."""
+        for task in self.config.tasks:
+            if circuits := tuple(self._circuits(task)):
+                yield self._evaluate(task, circuits)
 
     # Circuits
 

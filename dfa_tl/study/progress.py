@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from tqdm.auto import tqdm
 
-from dfa_tl.study.job import Group, Job
+from dfa_tl.study.job import Job
 from dfa_tl.study.store import Store
 
 FORMAT = (
@@ -21,11 +21,11 @@ FORMAT = (
 class StudyProgress:
     """Counts the jobs of a study as they end."""
 
-    def __init__(self, groups: Iterable[Group], store: Store, *, show: bool) -> None:
-        jobs = {job.key: job for group in groups for job in group.jobs}
-        largest = max((job.model_run.shape.work for job in jobs.values()), default=1.0)
-        self.work = {key: _work(job) / largest for key, job in jobs.items()}
-        self.done = {key for key, job in jobs.items() if store.has(job)}
+    def __init__(self, jobs: Iterable[Job], store: Store, *, show: bool) -> None:
+        jobs = tuple(jobs)
+        largest = max((job.model_run.shape.work for job in jobs), default=1.0)
+        self.work = {job.key: _work(job) / largest for job in jobs}
+        self.done = {job.key for job in jobs if store.has(job)}
         self.n_failures = 0
         self.bar = tqdm(
             total=sum(self.work.values()),

@@ -32,11 +32,12 @@ from dfa_tl.study.config import GRIDS, StudyConfig
 from dfa_tl.study.curves_file import CURVES_FILE, Curves, cut, load_curves
 from dfa_tl.study.evaluate_job import JOB_VERSIONS, ROWS_FILE, EvaluateJob, Transfer
 from dfa_tl.study.folder import STUDY_FILE, copy_study, read_description
-from dfa_tl.study.job import Failure, Group, Job
+from dfa_tl.study.job import Job
 from dfa_tl.study.jobs import AlignJob, ScoresJob, load_W
 from dfa_tl.study.keys import CircuitKey, View
 from dfa_tl.study.plan import plan
 from dfa_tl.study.rows import KEYS, checked_rows
+from dfa_tl.study.schedule import Failure
 from dfa_tl.study.store import Store
 
 
@@ -129,14 +130,9 @@ class StudyResults(OnHub):
         )
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
-        """The study's jobs, in groups that one worker does."""
-        return plan(self.config, self.model_hashes, self.data_hashes, self.job_versions)
-
-    @cached_property
     def jobs(self) -> tuple[Job, ...]:
-        """The study's jobs, each once."""
-        return tuple({job.key: job for group in self.groups for job in group.jobs}.values())
+        """The study's jobs, each once, in an order in which needs come first."""
+        return plan(self.config, self.model_hashes, self.data_hashes, self.job_versions)
 
     @cached_property
     def _curves(self) -> dict[str, Curves]:

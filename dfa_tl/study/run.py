@@ -1,14 +1,16 @@
 """`run_study`: do the missing jobs of a study, in this process or on any executor.
 
-A worker is given a group at a time: all jobs of one pair of models, method and seed, so that it
-loads the models once. A job that fails does not stop the others; jobs that need it are left out,
-the group is tried once more, and what still fails is reported with its traceback. A study that is
-killed loses at most the jobs in flight: run it again on the same folder.
+A job is handed out as soon as the jobs that it needs are done (`dfa_tl.study.schedule`), so that a
+study of one pair of models keeps many workers busy. A worker keeps the models that it has loaded.
+A job that fails does not stop the others; jobs that need it are left out. Both are tried once more,
+and what still fails is reported with its traceback. A study that is killed loses at most the jobs
+in flight: run it again on the same folder.
 
 `executor` is anything with `submit(function, *arguments)` whose futures have `done` and `result`:
 `local_pool`, any `concurrent.futures` pool, Dask's `Client.get_executor()`, submitit's
-`AutoExecutor`. If a pool breaks because a worker died, the rest is done in this process. All
-workers must see the folder. The caller shuts the executor down.
+`AutoExecutor`, which gets the jobs that are ready together as one array. If a pool breaks because a
+worker died, the rest is done in this process. All workers must see the folder. The caller shuts the
+executor down.
 
     with local_pool(2) as pool:
         run_study(config, "runs/llama", pool)
@@ -27,8 +29,9 @@ import logging
 import platform
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -37,14 +40,16 @@ from typing import Any
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
+from dfa_tl.settings import check_whole
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.evaluate_job import JOB_VERSIONS
 from dfa_tl.study.folder import StudyDescription, write_description
 from dfa_tl.study.inputs import data_hashes, model_hashes
-from dfa_tl.study.job import Failure, Group, Job
+from dfa_tl.study.job import Job
 from dfa_tl.study.plan import plan
 from dfa_tl.study.progress import StudyProgress
 from dfa_tl.study.results import StudyResults
+from dfa_tl.study.schedule import Failure, Piece, Schedule
 from dfa_tl.study.store import StorageError, Store
 
 logger = logging.getLogger(__name__)
@@ -52,6 +57,8 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("torch", "transformer-lens", "transformers", "numpy", "scipy")
 POLL_SECONDS = 0.05
 SHOW_SECONDS = 2.0
+PIECES = 500
+"""About how many pieces an executor gets: several for each of 64 workers."""
 
 
 def run_job(job: Job, store: Store) -> None:
@@ -77,53 +84,51 @@ def _package_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def run_group(
-    group: Group, folder: str, progress: StudyProgress | None = None
-) -> tuple[Failure, ...]:
-    """Do the missing jobs of a group, in order; runs on a worker.
+def run_jobs(jobs: Iterable[Job], folder: str) -> dict[str, str]:
+    """Do jobs that have no result yet; runs on a worker.
 
     Args:
-        group: The jobs.
+        jobs: Jobs whose needs are done.
         folder: The study's folder.
-        progress: Is told of jobs that start and end.
 
     Returns:
-        The jobs that failed, and those left out because they need one that did.
+        The traceback of each job that failed, by key.
 
     Raises:
         StorageError: results cannot be written, so no other job could be stored either.
     """
     store = Store(folder)
-    failures: dict[str, Failure] = {}
-    for job in group.jobs:
-        if missing := [str(need) for need in job.needs if need.key in failures]:
-            why = f"left out: it needs {missing[0]}"
-            failures[job.key] = Failure(str(group), str(job), why, left_out=True)
-        elif not store.has(job):
-            if progress is not None:
-                progress.start(job)
-            try:
+    tracebacks: dict[str, str] = {}
+    for job in jobs:
+        try:
+            if not store.has(job):
                 run_job(job, store)
-            except StorageError:
-                raise
-            except Exception:
-                failures[job.key] = Failure(str(group), str(job), traceback.format_exc())
-        if progress is not None:
-            progress.end([job])
-    return tuple(failures.values())
+        except StorageError:
+            raise
+        except Exception:
+            tracebacks[job.key] = traceback.format_exc()
+    return tracebacks
 
 
 @checked_arguments
 def run_study(
-    config: StudyConfig, out_dir: str | Path, executor: Any = None, progress: bool = True
+    config: StudyConfig,
+    out_dir: str | Path,
+    executor: Any = None,
+    progress: bool = True,
+    *,
+    pieces: int = PIECES,
 ) -> StudyResults:
     """Run a study, or what is missing of it.
 
     Args:
         config: The study.
         out_dir: Its folder; several runs may share one.
-        executor: Where groups of jobs are done; None for this process.
+        executor: Where jobs are done; None for this process.
         progress: Show a progress bar.
+        pieces: About how many pieces an executor gets: small jobs that can run at the same time on
+            the same model are put together. Take fewer where every piece has to wait or to load
+            its models, as on a cluster, but several for each worker.
 
     Returns:
         The results of all jobs that succeeded; `failures` has the others.
@@ -151,27 +156,28 @@ def run_study(
         >>> list(analysis.leaderboard(results).frame["setting"])
         ['Gold', 'DFA (zero-shot)']
     """
+    check_whole("pieces", pieces, 1)
     folder = user_path(out_dir)
     study = StudyDescription(
         config, model_hashes(config.models), data_hashes(config), dict(JOB_VERSIONS)
     )
-    groups = plan(*study)
+    jobs = plan(*study)
     write_description(folder, study)
     store = Store(folder)
     store.clear_temporary()
-    shown = StudyProgress(groups, store, show=progress)
-    missing = [group for group in groups if not shown.done.issuperset(j.key for j in group.jobs)]
+    shown = StudyProgress(jobs, store, show=progress)
     try:
-        failed = _run_all(missing, folder, executor, shown)
-        if failed:
-            shown.bar.write(f"{len(failed)} groups with failed jobs are tried once more")
-            shown.again(job for group in failed for job in group.jobs if not store.has(job))
-            failed = _run_all(list(failed), folder, executor, shown)
+        failures = _run_all(jobs, folder, executor, shown, pieces)
+        if failures:
+            shown.bar.write(
+                f"{len(failures)} jobs that failed or were left out are tried once more"
+            )
+            shown.again(job for job in jobs if job.key in failures)
+            failures = _run_all(jobs, folder, executor, shown, pieces)
     finally:
         shown.close()
-    failures = [failure for failures in failed.values() for failure in failures]
-    _log_failures(failures)
-    return StudyResults(folder, *study, tuple(failures))
+    _log_failures(tuple(failures.values()))
+    return StudyResults(folder, *study, tuple(failures.values()))
 
 
 def _log_failures(failures: Sequence[Failure]) -> None:
@@ -183,78 +189,84 @@ def _log_failures(failures: Sequence[Failure]) -> None:
     for same in by_cause.values():
         first, others = same[0], len(same) - 1
         also = f" ({others} other jobs failed for the same reason)" if others else ""
-        logger.error("%s of %s failed%s:\n%s", first.job, first.group, also, first.traceback)
+        logger.error("%s failed%s:\n%s", first.job, also, first.traceback)
     if n := sum(failure.left_out for failure in failures):
         logger.error("%d jobs were left out because they need a job that failed", n)
 
 
 def _run_all(
-    groups: Sequence[Group], folder: Path, executor: Any, progress: StudyProgress
-) -> dict[Group, tuple[Failure, ...]]:
-    """Do the groups; those with failures."""
-    failed: dict[Group, tuple[Failure, ...]] = {}
-    progress.n_failures = 0
-    for group, failures in _run_groups(groups, folder, executor, progress):
-        if failures:
-            failed[group] = failures
-            progress.n_failures += len(failures)
-    return failed
+    jobs: Sequence[Job], folder: Path, executor: Any, progress: StudyProgress, pieces: int
+) -> dict[str, Failure]:
+    """Do the missing jobs; by key, those that failed or were left out."""
+    store, where, shown = Store(folder), str(folder.absolute()), time.monotonic()
+    schedule = Schedule(jobs, progress.done, progress.work, pieces)
+    running: list[tuple[Any, Piece]] = []
 
+    def end(piece: Piece, tracebacks: Mapping[str, str]) -> None:
+        progress.end(schedule.end(piece, tracebacks))
+        progress.n_failures = len(schedule.failures)
 
-def _run_groups(
-    groups: Sequence[Group], folder: Path, executor: Any, progress: StudyProgress
-) -> Iterator[tuple[Group, tuple[Failure, ...]]]:
-    here = list(groups)
-    if executor is not None:
-        here = yield from _on_executor(groups, folder, executor, progress)
-    for group in here:
-        yield group, run_group(group, str(folder), progress)
-
-
-def _on_executor(
-    groups: Sequence[Group], folder: Path, executor: Any, progress: StudyProgress
-) -> Any:
-    """Reports of groups done by the executor; returns those that a broken one left."""
-    left: list[Group] = []
-    pending: dict[Any, Group] = {}
-    store, looked = Store(folder), 0.0
     try:
-        for group in groups:
-            try:
-                pending[executor.submit(run_group, group, str(folder.absolute()))] = group
-            except BrokenExecutor:
-                left.append(group)
-        while pending:
-            finished = [future for future in pending if future.done()]
-            if not finished:
+        while schedule or running:
+            broken = executor is not None and not _submit(executor, schedule, where, running)
+            if executor is None and (job := schedule.next_job()) is not None:
+                progress.start(job)
+                end((job,), run_jobs([job], where))
+            finished = [each for each in running if each[0].done()]
+            for each in finished:
+                running.remove(each)
+                tracebacks = _tracebacks(*each, store)
+                if tracebacks is None:
+                    broken = True
+                    schedule.put_back(each[1])
+                else:
+                    end(each[1], tracebacks)
+            if broken and executor is not None:
+                executor = None
+                logger.warning("the executor broke; the rest is done in this process")
+            if running and not finished:
                 time.sleep(POLL_SECONDS)
-                if time.monotonic() - looked > SHOW_SECONDS:
-                    looked = time.monotonic()
-                    _show(progress, pending.values(), store)
-            for future in finished:
-                group = pending.pop(future)
-                try:
-                    failures = future.result()
-                except BrokenExecutor:
-                    left.append(group)
-                    continue
-                except StorageError:
-                    raise
-                except Exception:
-                    failures = (Failure(str(group), "the worker", traceback.format_exc()),)
-                progress.end(group.jobs)
-                yield group, failures
+                if time.monotonic() - shown > SHOW_SECONDS:
+                    shown = time.monotonic()
+                    _show(progress, [job for _, piece in running for job in piece], store)
     finally:
-        for future in pending:
-            if isinstance(future, Future) or hasattr(future, "cancel"):
+        for future, _ in running:
+            if hasattr(future, "cancel"):
                 future.cancel()
-    if left:
-        logger.warning("the executor broke; %d groups are done in this process", len(left))
-    return left
+    return schedule.failures
 
 
-def _show(progress: StudyProgress, groups: Iterable[Group], store: Store) -> None:
-    """Count the jobs whose results have appeared."""
-    jobs = [job for group in groups for job in group.jobs]
+def _submit(
+    executor: Any, schedule: Schedule, folder: str, running: list[tuple[Any, Piece]]
+) -> bool:
+    """Submit all jobs that are ready; False if the executor is broken."""
+    pieces = schedule.next_pieces()
+    with getattr(executor, "batch", nullcontext)() if pieces else nullcontext():
+        for n, piece in enumerate(pieces):
+            try:
+                running.append((executor.submit(run_jobs, piece, folder), piece))
+            except BrokenExecutor:
+                schedule.put_back(job for left in pieces[n:] for job in left)
+                return False
+    return True
+
+
+def _tracebacks(future: Any, piece: Piece, store: Store) -> dict[str, str] | None:
+    """The tracebacks of a piece that has ended; None if its executor broke."""
+    try:
+        return future.result()
+    except BrokenExecutor:
+        return None
+    except StorageError:
+        raise
+    except Exception:
+        why = traceback.format_exc()
+        return {job.key: why for job in piece if not store.has(job)}
+
+
+def _show(progress: StudyProgress, jobs: Sequence[Job], store: Store) -> None:
+    """Count the jobs whose results have appeared, and show the one that was handed out first."""
+    left = [job for job in jobs if not store.path(job).exists()]
     progress.end(job for job in jobs if store.path(job).exists())
-    progress.running(f"{len(list(groups))} groups left")
+    if left:
+        progress.running(f"{left[0]}" + (f" and {len(left) - 1} more" if len(left) > 1 else ""))
