@@ -67,7 +67,7 @@ def main() -> None:
     masks = {task: controls.target_only(target, data[task], settings, **quiet) for task in data}
     uniform = controls.uniform_s(source.nodes)
     trained: dict[tuple[str, ...], Any] = {}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for task, pairs in data.items():
         others = [other for other in data if family_of(other) != family_of(task)]
         s = source_scores[task]

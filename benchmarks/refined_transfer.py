@@ -68,7 +68,7 @@ def main() -> None:
     quiet: Any = {"progress": False}
     source_scores = {task: attribute(source, pairs, **quiet) for task, pairs in data.items()}
     masks = {task: controls.target_only(target, data[task], settings, **quiet) for task in data}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for task, pairs in data.items():
         others = [other for other in data if family_of(other) != family_of(task)]
         s, training = source_scores[task], {other: source_scores[other] for other in others}
