@@ -186,6 +186,7 @@ class Things:
             "device_map": None,
             "dtype": None,
             "executor": None,
+            "pieces": 2,
             "figure": self.figure,
             "folder": self.folder / "study",
             "gold": scores,
