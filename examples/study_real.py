@@ -13,7 +13,6 @@ moment, the same command goes on where it was. Tables and report.html are writte
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from dfa_tl import AlignmentConfig, DFAError, analysis, load_model, load_task
 from dfa_tl.evaluation.doable import doable_tasks
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_folder
+from dfa_tl.io.strict_json import json_bytes, parse_json
 from dfa_tl.report import write_report
 from dfa_tl.study import PairSpec, StudyConfig, estimate_study, local_pool, run_study
 from dfa_tl.tasks import TASKS
@@ -63,7 +63,7 @@ def both_can_do(arguments: argparse.Namespace, out: Path) -> list[str]:
     file = out / "doable.json"
     names = list(ALL) if arguments.tasks == ["all"] else arguments.tasks
     if file.exists():
-        known = json.loads(file.read_text())
+        known = parse_json(file.read_bytes(), str(file))
         if known["asked"] == names:
             return known["doable"]
     models = [
@@ -74,7 +74,7 @@ def both_can_do(arguments: argparse.Namespace, out: Path) -> list[str]:
     for name, reason in left_out.items():
         print(f"{name} is left out: {reason}")
     content = {"asked": names, "doable": list(doable), "left out": left_out}
-    write_file(file, json.dumps(content, indent=1).encode())
+    write_file(file, json_bytes(content, "the tasks", indent=1))
     return list(doable)
 
 

@@ -146,8 +146,8 @@ def test_a_second_run_does_nothing(study, monkeypatch):
 def test_tables(study, tmp_path):
     tables = analysis.all_tables(study)
     assert set(tables) == set(
-        "leaderboard control_levels overall source_effect effect_by_choice recovery cross_task "
-        "sensitivity structure break_even".split()
+        "levels leaderboard control_levels overall source_effect effect_by_choice recovery "
+        "cross_task sensitivity structure break_even".split()
     )
     leaderboard = tables["leaderboard"].frame
     means = study.frame()

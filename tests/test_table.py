@@ -75,7 +75,7 @@ def test_intervals_signs_and_missing_values_look_the_same_in_every_format():
     ]  # fmt: skip
     assert latex_rows(table)[1] == r"ioi & +0.10 & {[}+0.09, +0.12] & 4"
     html = table._repr_html_()
-    for text in ("interval over pairs", "[+0.09, +0.12]", "[-inf, +inf]", ">-<"):
+    for text in ("<th>interval</th>", "[+0.09, +0.12]", "[-inf, +inf]", ">-<"):
         assert text in html
     assert table.to_csv().splitlines()[0] == "task,difference,low,high,pairs needed"
     assert [column.is_numeric for column in table.columns()] == [False, True, True, True]

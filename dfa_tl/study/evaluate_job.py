@@ -115,7 +115,7 @@ class EvaluateJob(Job):
     """
 
     kind: ClassVar[str] = "evaluate"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     pair: str
     target: ModelSpec
