@@ -57,8 +57,9 @@ def benchmark(name: str, column: str) -> str:
     for (source, target), of_pair in rows.groupby(["source", "target"], sort=False):
         for measure in ("cpr", "cmd"):
             by_family = of_pair.groupby(["way", column, "family"])[measure].mean()
-            means = by_family.groupby(["way", column]).mean().unstack()
-            means.columns = [f"{n} {column.replace('_', ' ')}" for n in means.columns]
+            # A mean over some of the families only would not compare with the others.
+            means = by_family.unstack("family").dropna().mean(axis=1).unstack().sort_index(axis=1)
+            means.columns = [f"n = {n}" for n in means.columns]
             title = f"{measure.upper()}, {source} -> {target}"
             parts.append(Table(means.reset_index(), title).to_markdown())
     return "\n".join(parts)
