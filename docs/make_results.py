@@ -1,6 +1,6 @@
 """Write the measured tables of a study, and what they say, into docs/results.
 
-python examples/study_bundled.py --out out/study
+python examples/study_bundled.py --zero-shot --seeds 0 1 --out out/study
 python docs/make_results.py out/study
 
 Without a study, only the tables of benchmarks are written.
@@ -23,6 +23,11 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "results"
 BENCHMARKS = {"learning_curve": "training_tasks", "refined_transfer": "pairs"}
 """Whose tables are written, and the column of the size that varies."""
+SHOWN = (
+    "levels", "overall", "leaderboard", "control_levels", "source_effect", "target_only_effect",
+    "recovery", "structure",
+)  # fmt: skip
+"""The tables of the study that the page includes."""
 
 
 def main() -> None:
@@ -33,6 +38,10 @@ def main() -> None:
         if not (ROOT / "benchmarks" / "results" / f"{name}.csv").exists():
             continue
         write_file(OUT / f"{name}.md", benchmark(name, column).encode())
+    masks: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "free_masks.csv")
+    by_circuit = masks.pivot(index=["model", "task"], columns="circuit", values=["cpr", "cmd"])
+    by_circuit.columns = [f"{measure.upper()} {name}" for measure, name in by_circuit.columns]
+    write_file(OUT / "free_masks.md", Table(by_circuit.reset_index()).to_markdown().encode())
     study = parser.parse_args().study
     if study is None:
         return
@@ -41,12 +50,16 @@ def main() -> None:
         "target_only_effect": analysis.source_effect(results, "target_only")
     }
     for name, table in tables.items():
-        write_file(OUT / f"{name}.md", table.to_markdown().encode())
+        if name in SHOWN:
+            write_file(OUT / f"{name}.md", table.to_markdown().encode())
     frames = {name: table.frame for name, table in tables.items()}
     frames["effect:uniform_s"] = frames["source_effect"]
     frames["effect:target_only"] = frames["target_only_effect"]
     head = headline(results, frames)
-    said = [f"**{one.label}.** {one.lead} {one.text}".strip() for one in head.statements]
+    said = [
+        f"**{one.label}{'' if one.label.endswith('?') else '.'}** {one.lead} {one.text}".strip()
+        for one in head.statements
+    ]
     write_file(OUT / "summary.md", ("\n\n".join(said) + "\n").encode())
 
 

@@ -298,7 +298,7 @@ def test_words_for_an_interval_below_zero():
     assert words["Is the source needed?"].startswith("No, it harms: CPR −0.30 [")
     better = words["Is there something better?"]
     assert better.startswith("No source and target only have a higher mean CPR: clearly so: no")
-    assert "a mask trained on the target and the test task, without a source" in better
+    assert "no source (trained in the same way on the same tasks, but from a source that" in better
     assert (
         "Of 1 further choice of method, the interval against no source lies below zero in 1."
         in words["Limits"]

@@ -23,6 +23,7 @@ NOTEBOOK_ROWS = 40
 MISSING = "-"
 P_VALUES = ("p", "p (Holm)")
 SIGNED = ("difference", "low", "CMD difference", "CMD low")
+"""Columns of differences, and of their limits where a table has a difference."""
 INTERVALS = {
     ("low", "high"): "interval",
     ("CMD low", "CMD high"): "CMD interval",
@@ -93,6 +94,7 @@ class Table:
         """The columns as they are shown, with this many decimals."""
         frame = self.frame
         upper_of = {low: high for low, high in INTERVALS if low in frame and high in frame}
+        signed = SIGNED if "difference" in frame else ()
         shown = []
         for name in frame:
             values = frame[name].tolist()
@@ -101,13 +103,13 @@ class Table:
             if name in upper_of:
                 heading = INTERVALS[name, upper_of[name]]
                 limits = zip(values, frame[upper_of[name]].tolist(), strict=True)
-                cells = (_interval(*each, decimals, signed=name in SIGNED) for each in limits)
+                cells = (_interval(*each, decimals, signed=name in signed) for each in limits)
             elif name in P_VALUES:
                 heading, bounds = name, self.upper_bounds.get(name, [False] * len(values))
                 cells = (_p_value(*each) for each in zip(values, bounds, strict=True))
             else:
                 heading = str(name)
-                cells = (_cell(value, decimals, signed=name in SIGNED) for value in values)
+                cells = (_cell(value, decimals, signed=name in signed) for value in values)
             shown.append(Column(heading, tuple(cells)))
         return shown
 

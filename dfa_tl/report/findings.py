@@ -216,8 +216,9 @@ def _better(
         what = f"clearly so: {listed(CONTROLS[one.against].label for one in clear)}"
     elif higher[0].verdict == "one seed":
         what = "one seed, so there is no verdict"
+    described = {higher[0].against: f" ({CONTROLS[higher[0].against].description})"}
     listing = "; ".join(
-        f"{CONTROLS[one.against].label} ({CONTROLS[one.against].description}) {one.text}"
+        f"{CONTROLS[one.against].label}{described.get(one.against, '')} {one.text}"
         for one in higher
     )
     names = listed(CONTROLS[one.against].label for one in higher)
