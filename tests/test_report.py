@@ -288,7 +288,7 @@ def test_one_seed_gives_no_verdict():
     assert words["Is the source needed?"].startswith("No verdict from one seed: CPR +0.30")
     assert "Above on" not in words["Is the source needed?"]
     less = said(dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), seeds=(0,))
-    assert "one seed, so there is no verdict." in less["Is there something better?"]
+    assert less["Is there something better?"].startswith("No verdict (one seed), but a higher")
 
 
 def test_words_for_an_interval_below_zero():
@@ -297,7 +297,7 @@ def test_words_for_an_interval_below_zero():
     )
     assert words["Is the source needed?"].startswith("No, it harms: CPR −0.30 [")
     better = words["Is there something better?"]
-    assert better.startswith("No source and target only have a higher mean CPR: clearly so: no")
+    assert better.startswith("Yes: no source and target only.")
     assert "no source (trained in the same way on the same tasks, but from a source that" in better
     assert (
         "Of 1 further choice of method, the interval against no source lies below zero in 1."

@@ -211,20 +211,19 @@ def _better(
             label, f"None of {counted(len(controls), 'control')} has a higher mean CPR.", direct
         )
     clear = [one for one in higher if one.verdict == "below"]
-    what = "no interval excludes zero"
-    if clear:
-        what = f"clearly so: {listed(CONTROLS[one.against].label for one in clear)}"
-    elif higher[0].verdict == "one seed":
-        what = "one seed, so there is no verdict"
+    names = listed(CONTROLS[one.against].label for one in clear or higher)
+    lead = f"Yes: {names}."
+    if not clear:
+        why = "one seed" if higher[0].verdict == "one seed" else "no interval excludes zero"
+        lead = f"No verdict ({why}), but a higher mean CPR: {names}."
     described = {higher[0].against: f" ({CONTROLS[higher[0].against].description})"}
     listing = "; ".join(
         f"{CONTROLS[one.against].label}{described.get(one.against, '')} {one.text}"
         for one in higher
     )
-    names = listed(CONTROLS[one.against].label for one in higher)
     return Statement(
         label,
-        f"{capitalized(names)} {'has' if len(higher) == 1 else 'have'} a higher mean CPR: {what}.",
+        lead,
         f"{capitalized(regime)} minus each: {listing}. {direct}".strip(),
     )
 
