@@ -153,11 +153,11 @@ def test_controls_of_your_own_work_in_a_study_its_tables_figures_and_report(tmp_
         analysis.source_effect(results, "nearest_task", "in-distribution")
     assert set(analysis.control_levels(results).frame["setting"]) >= set(names)
     labels = viz.controls_by_task(results).layout.yaxis.ticktext
-    assert set(labels) >= set(names)
+    assert set(labels) >= {control.label for control in mine}
     colors = [trace.line.color for trace in viz.study_curves(results, regimes=names).data]
     assert "#123456" in colors
     cost = {trace.name for trace in viz.cost_frontier(results).data}
-    assert "task_alone" in cost
+    assert "other circuits" in cost  # beside the five that are coloured
     assert "trained_outside" not in cost  # its passes are not known
     page = write_report(results, tmp_path / "report.html").read_text(encoding="utf-8")
     for control in mine:

@@ -303,4 +303,4 @@ def test_a_study_of_a_method_whose_passes_are_not_known(tmp_path, register):
     passes = config.variants["default"].passes([2])
     assert (rows.loc["uniform_s", "pair_target_forward"] == passes.forward).all()
     drawn = {trace.legendgroup for trace in viz.cost_frontier(results).data}
-    assert drawn == {"frontier", "uniform_s"}
+    assert drawn == {"frontier", "no source"}

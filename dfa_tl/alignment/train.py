@@ -157,7 +157,13 @@ def align(
         def check_now(step: int, is_last: bool) -> bool:
             if check is None or not (is_last or step % check_every == 0):
                 return False
-            return check(step, alignment()) is True
+            try:
+                return check(step, alignment()) is True
+            except TypeError as error:
+                raise ConfigError(
+                    f"check={check!r} cannot be called with a number of steps and an Alignment: "
+                    f"{error}"
+                ) from error
 
         history = train(
             parameters,
