@@ -8,14 +8,15 @@ if TYPE_CHECKING:
     from dfa_tl import analysis as analysis
     from dfa_tl import controls as controls
     from dfa_tl import viz as viz
+    from dfa_tl.alignment.align import align
     from dfa_tl.alignment.alignment import Alignment, AlignmentChain
     from dfa_tl.alignment.config import AlignmentConfig
     from dfa_tl.alignment.history import AlignmentHistory
-    from dfa_tl.alignment.train import align
     from dfa_tl.attribution.attribute import attribute
     from dfa_tl.errors import DFAError
     from dfa_tl.evaluation.curve import LINEAR_KS, MIB_KS, FaithfulnessCurve
     from dfa_tl.evaluation.evaluate import evaluate, evaluate_many
+    from dfa_tl.evaluation.held_out import HeldOut
     from dfa_tl.evaluation.task_check import report_pairs
     from dfa_tl.memory import estimate_memory
     from dfa_tl.models.attention import AttentionPatterns, attention_patterns
@@ -39,6 +40,7 @@ __all__ = [
     "AttentionPatterns",
     "DFAError",
     "FaithfulnessCurve",
+    "HeldOut",
     "Node",
     "NodeModel",
     "NodeScores",
@@ -71,7 +73,7 @@ __version__ = "0.1.0"
 _HOMES = {
     name: module
     for module, names in {
-        "dfa_tl.alignment.train": "align",
+        "dfa_tl.alignment.align": "align",
         "dfa_tl.alignment.alignment": "Alignment AlignmentChain",
         "dfa_tl.analysis": "analysis",
         "dfa_tl.controls": "controls",
@@ -81,6 +83,7 @@ _HOMES = {
         "dfa_tl.errors": "DFAError",
         "dfa_tl.evaluation.curve": "FaithfulnessCurve LINEAR_KS MIB_KS",
         "dfa_tl.evaluation.evaluate": "evaluate evaluate_many",
+        "dfa_tl.evaluation.held_out": "HeldOut",
         "dfa_tl.memory": "estimate_memory",
         "dfa_tl.models.loading": "load_model",
         "dfa_tl.models.attention": "AttentionPatterns attention_patterns",

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from dfa_tl.alignment.align import align
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.train import align
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS

@@ -42,6 +42,9 @@ def main() -> None:
     by_circuit = masks.pivot(index=["model", "task"], columns="circuit", values=["cpr", "cmd"])
     by_circuit.columns = [f"{measure.upper()} {name}" for measure, name in by_circuit.columns]
     write_file(OUT / "free_masks.md", Table(by_circuit.reset_index()).to_markdown().encode())
+    rounding: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "precision.csv")
+    rounding = rounding.drop(columns=["precision", "pairs"])
+    write_file(OUT / "precision.md", Table(rounding).to_markdown(decimals=3).encode())
     study = parser.parse_args().study
     if study is None:
         return

@@ -140,6 +140,7 @@ class Things:
             "AlignmentConfig": self.config,
             "AlignmentChain": self.alignment.then(self.alignment),
             "AlignmentHistory": self.alignment.history,
+            "HeldOut": dfa_tl.HeldOut(self.model, {"ioi": self.scores}, {"ioi": self.data}),
             "AttentionPatterns": self.patterns,
             "FaithfulnessCurve": self.curve,
             "Node": self.nodes[0],
@@ -173,6 +174,7 @@ class Things:
             "batch_size": 2,
             "batches": [(["a"], ["b"], [[1, 2]])],
             "bias": None,
+            "by": "cmd",
             "body": "<div></div>",
             "cache": "auto",
             "check": None,
@@ -221,6 +223,7 @@ class Things:
             "pair": None,
             "panels": self.curve,
             "parallel_attn_mlp": False,
+            "patience": None,
             "patterns": self.patterns,
             "penalty": 1.0,
             "position": 0,
@@ -261,6 +264,7 @@ class Things:
             "workers": 1,
         }
         special = {
+            "HeldOut": {"target": model, "scores": mapping, "data": {"ioi": data}},
             "Alignment": {"W": self.alignment.W},
             "Alignment.from_paper": {"path": self.paper},
             "Alignment.load": {"path": self.folder / "alignment.safetensors"},
@@ -410,7 +414,7 @@ OWN_WORDS = {
     ("load_model", "device_map"),
 }
 # Functions of the user's own: what they raise is theirs.
-OF_THE_USER = ("metric", "node", "executor")
+OF_THE_USER = ("metric", "node", "executor", "check")
 # Not what the annotation says, and taken all the same: (function or *, parameter, value).
 TAKEN = {
     # Lists, and a single name, stand for tuples of names in settings.

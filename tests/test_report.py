@@ -187,7 +187,7 @@ def said(
         overall.append(
             {**key, "method": method, "difference": values.mean(), **counts}
             | {"low": interval[0], "high": interval[1]}
-            | {"CMD difference": -0.1, "CMD low": -0.2, "CMD high": 0.1}
+            | {"CMD difference": -values.mean(), "CMD low": -interval[1], "CMD high": -interval[0]}
         )
         effects += [
             {**key, "method": method, "task": task, "difference": value}
@@ -219,12 +219,12 @@ ALL_TASKS = ("ioi", "mcqa", "arc_easy", "arc_challenge")
 def test_words_for_an_interval_above_zero():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)))
     assert (
-        "The interval lies above zero. CMD: −0.10 [−0.20, +0.10]. Above on ioi, mcqa, "
+        "The interval lies above zero. CMD: −0.30 [−0.31, −0.29]. Above on ioi, mcqa, "
         "arc_easy and arc_challenge." in words["Is the source needed?"]
     )
     assert words["Is the source needed?"].startswith("Yes: CPR +0.30 [")
     better = words["Is there something better?"]
-    assert better.startswith("None of 2 controls has a higher mean CPR.")
+    assert better.startswith("None of 2 controls has a lower mean CMD.")
 
 
 SAME = dict.fromkeys(ALL_TASKS, 0.3) | {"ioi": 0.31}
@@ -279,7 +279,7 @@ def test_words_for_an_interval_that_includes_zero():
         "Above on ioi and mcqa; below on arc_easy; no clear difference on arc_challenge."
         in words["Is the source needed?"]
     )
-    assert "CMD: −0.10 [−0.20, +0.10]." in words["Is the source needed?"]
+    assert "CMD: −0.13 [−0.56, +0.30]." in words["Is the source needed?"]
     assert "Intervals resample 4 families, 2 seeds and the test pairs" in words["Limits"]
 
 
@@ -288,7 +288,7 @@ def test_one_seed_gives_no_verdict():
     assert words["Is the source needed?"].startswith("No verdict from one seed: CPR +0.30")
     assert "Above on" not in words["Is the source needed?"]
     less = said(dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), seeds=(0,))
-    assert less["Is there something better?"].startswith("No verdict (one seed), but a higher")
+    assert less["Is there something better?"].startswith("No verdict (one seed), but a lower")
 
 
 def test_words_for_an_interval_below_zero():
@@ -298,7 +298,7 @@ def test_words_for_an_interval_below_zero():
     assert words["Is the source needed?"].startswith("No, it harms: CPR −0.30 [")
     better = words["Is there something better?"]
     assert better.startswith("Yes: no source and target only.")
-    assert "no source (trained in the same way on the same tasks, but from a source that" in better
+    assert "No source: trained in the same way on the same tasks, but from a source that" in better
     assert (
         "Of 1 further choice of method, the interval against no source lies below zero in 1."
         in words["Limits"]
@@ -665,9 +665,16 @@ def test_a_pair_through_models_in_between_draws_its_last_step(study):
 
     for one in draw_section("circuit", circuit_of(Chained())):
         assert isinstance(one, Drawing)
-        # Scores that enter the last W are themselves carried over, so they are shown by rank.
-        by_rank = one.id == "figure-circuit-graph"
-        assert one.data == plain[one.id].data or by_rank, one.id
+        if one.id == "figure-circuit-graph":
+            # Scores that enter the last W are themselves carried over: they are shown by rank.
+            names = [
+                [trace.get("name") for trace in json.loads(each.data)["data"]]
+                for each in (one, plain[one.id])
+            ]
+            assert names[0] == names[1]
+            assert names[0]
+        else:
+            assert one.data == plain[one.id].data, one.id
 
 
 def test_signed():

@@ -315,6 +315,8 @@ def _comparisons(
             continue
         first, second = (_by_seed(results, rows, view) for rows in of_task)
         shared = [(first[seed], second[seed]) for seed in first if seed in second]
+        if not shared:  # of a partial study
+            continue
         yield _Comparison(
             task,
             mean_curve(results, of_task[0], view=view),

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import torch
 
+from dfa_tl.alignment.align import align
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.train import align
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.control import Control, Inputs, Need, StandIn
 from dfa_tl.controls.regimes import COMPARED, Regime, Style
@@ -209,7 +209,7 @@ CONTROLS: Registry[Control] = Registry(
         Control(
             name="target_only",
             description="a mask trained on the target and the test task, without a source: the "
-            "better of two starts by its loss",
+            "better of two starts, by training loss",
             build=_target_only,
             needs=(Need.TARGET,),
             passes=_passes_of_starts,

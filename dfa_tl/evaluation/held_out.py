@@ -17,7 +17,7 @@ import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
-from dfa_tl.evaluation.curve import LINEAR_KS
+from dfa_tl.evaluation.curve import LINEAR_KS, check_grid
 from dfa_tl.evaluation.evaluate import evaluate
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.scores import NodeScores
@@ -77,7 +77,7 @@ class HeldOut:
         if patience is not None:
             check_whole("patience", patience, 1, ", or None")
         self.target, self.scores, self.data = target, scores, data
-        self.by, self.patience, self.ks, self.batch_size = by, patience, tuple(ks), batch_size
+        self.by, self.patience, self.ks, self.batch_size = by, patience, check_grid(ks), batch_size
         self.best: Any = None
         self.best_step = 0
         self._rows: list[dict[str, str | int | float]] = []

@@ -13,10 +13,9 @@ import pandas as pd
 
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
-from dfa_tl.report.wording import listed, number, signed
+from dfa_tl.evaluation.intervals import Interval
+from dfa_tl.report.wording import listed
 from dfa_tl.study.config import StudyConfig
-
-NUMBERS = ("difference", "low", "high", "CMD difference", "CMD low", "CMD high")
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,7 @@ class Contrast:
 
     Attributes:
         against: What it is compared with.
-        difference: CPR of the regime minus CPR of the other.
-        low, high: Its limits.
-        cmd: CMD of the regime minus CMD of the other.
-        cmd_low, cmd_high: Its limits.
+        cpr, cmd: CPR and CMD of the regime minus those of the other.
         n_tasks, n_families, n_seeds: How many the mean is over.
         better, worse: Tasks whose interval excludes zero and whose p-value, adjusted by Holm, is
             significant at the study's level, by the sign of the difference. None with one seed.
@@ -36,12 +32,8 @@ class Contrast:
     """
 
     against: str
-    difference: float
-    low: float
-    high: float
-    cmd: float
-    cmd_low: float
-    cmd_high: float
+    cpr: Interval
+    cmd: Interval
     n_tasks: int
     n_families: int
     n_seeds: int
@@ -54,17 +46,7 @@ class Contrast:
         """`above`, `below`, `includes zero`, or `one seed`."""
         if self.n_seeds < 2:
             return "one seed"
-        return "above" if self.low > 0 else "below" if self.high < 0 else "includes zero"
-
-    @property
-    def text(self) -> str:
-        """`+0.21 [−0.03, +0.45]`."""
-        return f"{signed(self.difference)} [{signed(self.low)}, {signed(self.high)}]"
-
-    @property
-    def cmd_text(self) -> str:
-        """The same for CMD."""
-        return f"{signed(self.cmd)} [{signed(self.cmd_low)}, {signed(self.cmd_high)}]"
+        return "above" if self.cpr.low > 0 else "below" if self.cpr.high < 0 else "includes zero"
 
     @property
     def resampled(self) -> str:
@@ -76,37 +58,22 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Level:
-    """CPR and CMD of a circuit, mean over tasks, each with its limits.
+    """CPR and CMD of a circuit, mean over tasks.
 
     Attributes:
         name: `gold`, the regime, or a control's name.
         label: How the report calls it.
-        cpr, low, high: CPR and its limits.
-        cmd, cmd_low, cmd_high: CMD and its limits.
+        cpr, cmd: CPR and CMD.
         n_tasks: How many tasks the mean is over.
         floor: CPR of a circuit that recovers nothing before all nodes are kept.
     """
 
     name: str
     label: str
-    cpr: float
-    low: float
-    high: float
-    cmd: float
-    cmd_low: float
-    cmd_high: float
+    cpr: Interval
+    cmd: Interval
     n_tasks: int
     floor: float
-
-    @property
-    def text(self) -> str:
-        """`0.71 [0.60, 0.80]`."""
-        return f"{number(self.cpr)} [{number(self.low)}, {number(self.high)}]"
-
-    @property
-    def cmd_text(self) -> str:
-        """The same for CMD."""
-        return f"{number(self.cmd)} [{number(self.cmd_low)}, {number(self.cmd_high)}]"
 
 
 def levels_of(
@@ -118,13 +85,20 @@ def levels_of(
         Level(
             str(row["circuit"]),
             _label(str(row["circuit"])),
-            *(float(row[name]) for name in ("CPR", "low", "high", "CMD", "CMD low", "CMD high")),
+            cpr=_interval(row, "CPR", "low", "high", config),
+            cmd=_interval(row, "CMD", "CMD low", "CMD high", config),
             n_tasks=int(row["tasks"]),
             floor=float(row["floor"]),
         )
         for row in rows
     ]
-    return {one.name: one for one in sorted(found, key=lambda one: one.cpr)}
+    return {one.name: one for one in sorted(found, key=lambda one: one.cpr.estimate)}
+
+
+def _interval(
+    row: Mapping[str, Any], estimate: str, low: str, high: str, config: StudyConfig
+) -> Interval:
+    return Interval(float(row[estimate]), float(row[low]), float(row[high]), config.level)
 
 
 def _label(name: str) -> str:
@@ -155,7 +129,8 @@ def contrasts(
         effect = rows_of(tables.get(f"effect:{against}"), config, pair, method, variant)
         found[against] = Contrast(
             against,
-            *(float(row[name]) for name in NUMBERS),
+            cpr=_interval(row, "difference", "low", "high", config),
+            cmd=_interval(row, "CMD difference", "CMD low", "CMD high", config),
             n_tasks=int(row["tasks"]),
             n_families=int(row["families"]),
             n_seeds=int(row["seeds"]),

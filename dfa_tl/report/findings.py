@@ -20,7 +20,7 @@ from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, NO_SOURCE, RANDOM
 from dfa_tl.report.contrasts import Contrast, Level, contrasts, levels_of, rows_of
 from dfa_tl.report.limitations import Statement, limits
-from dfa_tl.report.wording import capitalized, listed, number
+from dfa_tl.report.wording import capitalized, listed, number, with_limits
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.results import StudyResults
 
@@ -116,17 +116,18 @@ def _result(
     config: StudyConfig,
 ) -> Statement:
     ours = levels[regime]
-    what = f"reach a CPR of {number(ours.cpr)}"
-    if 0 <= ours.cpr <= 1:  # beyond 1, f overshoots
-        what = f"recover {ours.cpr:.0%} of the model's behaviour"
+    what = f"reach a CPR of {number(ours.cpr.estimate)}"
+    if 0 <= ours.cpr.estimate <= 1:  # beyond 1, f overshoots
+        what = f"recover {ours.cpr.estimate:.0%} of the model's behaviour"
     lead = f"{SEEN[regime]}, transferred circuits {what}"
-    parts = [f"CPR {ours.text}, CMD {ours.cmd_text}"]
+    parts = [f"CPR {with_limits(ours.cpr)}, CMD {with_limits(ours.cmd)}"]
     for name, words in (
         (GOLD, "circuits attributed directly on the target (gold)"),
         (RANDOM.name, "random rankings"),
     ):
         if (other := levels.get(name)) is not None:
-            parts.append(f"{words}: CPR {number(other.cpr)}, CMD {number(other.cmd)}")
+            cpr, cmd = number(other.cpr.estimate), number(other.cmd.estimate)
+            parts.append(f"{words}: CPR {cpr}, CMD {cmd}")
     parts.append(
         f"a circuit that recovers nothing before all nodes are kept: CPR {number(ours.floor)}"
     )
@@ -170,9 +171,9 @@ def _source(contrast: Contrast | None, regime: Regime) -> Statement:
     }[contrast.verdict]
     return Statement(
         label,
-        f"{answer}: CPR {contrast.text}.",
+        f"{answer}: CPR {with_limits(contrast.cpr, sign=True)}.",
         f"This is {regime} minus a mask trained in the same way on the same tasks from a source "
-        f"that says nothing ({NO_SOURCE.label}). {so} CMD: {contrast.cmd_text}. "
+        f"that says nothing ({NO_SOURCE.label}). {so} CMD: {with_limits(contrast.cmd, sign=True)}. "
         f"{_by_task(contrast)}".strip(),
     )
 
@@ -197,7 +198,10 @@ def _better(
     config: StudyConfig,
     method: str,
 ) -> Statement:
-    """The controls with a higher mean CPR, and how many target pairs gold needs."""
+    """The controls with a lower mean CMD, and how many target pairs gold needs.
+
+    CMD decides, because f above 1 raises CPR without being any closer to the model's behaviour.
+    """
     label = "Is there something better?"
     controls = [one for name, one in found.items() if name != GOLD]
     direct = _direct(
@@ -205,26 +209,29 @@ def _better(
     )
     if not controls:
         return Statement(label, "Not tested: no controls were measured.", direct)
-    higher = sorted((one for one in controls if one.difference < 0), key=lambda one: one.difference)
-    if not higher:
+    closer = sorted(
+        (one for one in controls if one.cmd.estimate > 0), key=lambda one: -one.cmd.estimate
+    )
+    if not closer:
         return Statement(
-            label, f"None of {counted(len(controls), 'control')} has a higher mean CPR.", direct
+            label, f"None of {counted(len(controls), 'control')} has a lower mean CMD.", direct
         )
-    clear = [one for one in higher if one.verdict == "below"]
-    names = listed(CONTROLS[one.against].label for one in clear or higher)
+    one_seed = closer[0].n_seeds < 2
+    clear = [] if one_seed else [one for one in closer if one.cmd.low > 0]
+    names = listed(CONTROLS[one.against].label for one in clear or closer)
     lead = f"Yes: {names}."
     if not clear:
-        why = "one seed" if higher[0].verdict == "one seed" else "no interval excludes zero"
-        lead = f"No verdict ({why}), but a higher mean CPR: {names}."
-    described = {higher[0].against: f" ({CONTROLS[higher[0].against].description})"}
+        why = "one seed" if one_seed else "no interval excludes zero"
+        lead = f"No verdict ({why}), but a lower mean CMD: {names}."
+    best = CONTROLS[closer[0].against]
     listing = "; ".join(
-        f"{CONTROLS[one.against].label}{described.get(one.against, '')} {one.text}"
-        for one in higher
+        f"{CONTROLS[one.against].label} {with_limits(one.cmd, sign=True)}" for one in closer
     )
     return Statement(
         label,
         lead,
-        f"{capitalized(regime)} minus each: {listing}. {direct}".strip(),
+        f"{capitalized(best.label)}: {best.description}. CMD of {regime} minus that of each (above "
+        f"zero, the control is closer to the whole model): {listing}. {direct}".strip(),
     )
 
 

@@ -31,7 +31,7 @@ from dfa_tl.report.figures import Subject
 from dfa_tl.report.findings import Headline, headline, regime_of
 from dfa_tl.report.further_figures import with_further_figures
 from dfa_tl.report.sections import Section, sections
-from dfa_tl.report.wording import arrow, typeset
+from dfa_tl.report.wording import arrow, typeset, with_limits
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
 
@@ -85,7 +85,12 @@ def _rendered(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"arrow": arrow, "typeset": typeset, "rows": _rows}
+    environment.filters |= {
+        "arrow": arrow,
+        "typeset": typeset,
+        "rows": _rows,
+        "with_limits": with_limits,
+    }
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         head=head,
@@ -136,8 +141,8 @@ def _tables(results: StudyResults) -> tuple[dict[str, Table], list[str]]:
 
 def _scale(levels: Sequence[Level]) -> Callable[[float], str]:
     """From a CPR to its position from 0 to 100, with 0, 1 and every interval in view."""
-    ends = [0.0, 1.0, *(limit for one in levels for limit in (one.low, one.high, one.cpr))]
-    finite = [end for end in ends if isfinite(end)]
+    ends = [end for one in levels for end in (one.cpr.low, one.cpr.estimate, one.cpr.high)]
+    finite = [0.0, 1.0, *filter(isfinite, ends)]
     low, high = min(finite), max(finite)
     edge = 0.05 * (high - low) or 1.0
 

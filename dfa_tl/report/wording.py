@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dfa_tl.analysis.render import MISSING, Cell, number
+from dfa_tl.evaluation.intervals import Interval
 
 
 def signed(value: float) -> str:
     """Two decimals and a sign; zero has none."""
     return number(value, signed=True).replace("-", "−")
+
+
+def with_limits(interval: Interval, *, sign: bool = False) -> str:
+    """`0.71 [0.60, 0.80]`, or `+0.21 [−0.03, +0.45]` for a difference."""
+    write = signed if sign else number
+    return f"{write(interval.estimate)} [{write(interval.low)}, {write(interval.high)}]"
 
 
 def typeset(cell: Cell) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dfa_tl.alignment.align import align
 from dfa_tl.alignment.alignment import Alignment, AlignmentChain
 from dfa_tl.alignment.config import AlignmentConfig
-from dfa_tl.alignment.train import align
 from dfa_tl.attribution.attribute import attribute
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.controls.registry import CONTROLS
