@@ -31,7 +31,7 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -86,11 +86,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Vectors:
-    """Score vectors of both models by name, `task/part`, and the pairs of each part."""
+    """By name, `task/part`: the pairs of each part, and the score vectors attributed on them.
+
+    `masks` are trained on the target alone; there are some for whole tasks only.
+    """
 
     pairs: dict[str, PairDataset]
     source: dict[str, NodeScores]
     gold: dict[str, NodeScores]
+    masks: dict[str, NodeScores]
 
     def of(self, tasks: tuple[str, ...]) -> Vectors:
         """Those of some tasks."""
@@ -98,7 +102,7 @@ class Vectors:
         def chosen(values: dict[str, T]) -> dict[str, T]:
             return {name: value for name, value in values.items() if name.split("/")[0] in tasks}
 
-        return Vectors(chosen(self.pairs), chosen(self.source), chosen(self.gold))
+        return Vectors(*map(chosen, (self.pairs, self.source, self.gold, self.masks)))
 
 
 class Circuit(NamedTuple):
@@ -124,7 +128,7 @@ def trained(
 def no_source(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> Circuit:
     """DFA's twin: the same training with constant source scores."""
     one = controls.uniform_s(test.nodes)
-    constant = Vectors(vectors.pairs, dict.fromkeys(vectors.source, one), vectors.gold)
+    constant = replace(vectors, source=dict.fromkeys(vectors.source, one))
     return trained(AlignmentConfig(), constant, target, one, seed)
 
 
@@ -132,6 +136,17 @@ def ridge(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> C
     """Ridge regression from source scores to gold."""
     W = controls.regression(vectors.source, vectors.gold)
     return Circuit(W.transfer(test), W.W)
+
+
+def regression_mask(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> Circuit:
+    """Ridge regression from source scores to the masks trained on each task."""
+    W = controls.regression(vectors.source, vectors.masks)
+    return Circuit(W.transfer(test), W.W)
+
+
+def nearest_mask(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> Circuit:
+    """The mask of the training task whose source scores are nearest."""
+    return Circuit(vectors.masks[controls.nearest_task(test, vectors.source)])
 
 
 def least_norm(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int) -> Circuit:
@@ -158,14 +173,13 @@ def depth_mean(vectors: Vectors, target: NodeModel, test: NodeScores, seed: int)
 
 METHODS: dict[str, tuple[Method, int]] = {
     "DFA": (partial(trained, AlignmentConfig()), 1),
-    "DFA, 6 vectors": (partial(trained, AlignmentConfig()), 6),
     "DFA, paper's settings": (partial(trained, PAPER), 1),
-    "uniform s": (no_source, 1),
-    "ridge": (ridge, 1),
-    "ridge, 24 vectors": (ridge, 24),
+    "no source": (no_source, 1),
+    "regression": (ridge, 1),
+    "regression, 24 vectors": (ridge, 24),
+    "regression on masks": (regression_mask, 1),
+    "nearest mask": (nearest_mask, 1),
     "least norm": (least_norm, 1),
-    "ridge, 6 vectors": (ridge, 6),
-    "least norm, 6 vectors": (least_norm, 6),
     "mean gold": (mean_gold, 1),
     "depth mean": (depth_mean, 1),
 }
@@ -218,7 +232,13 @@ def score_vectors(
         {name: attribute(model, some, progress=False) for name, some in pairs.items()}
         for model in (source, target)
     )
-    return Vectors(pairs, source_scores, gold)
+    masks = {}
+    if parts == 1:
+        masks = {
+            name: controls.target_only(target, some, AlignmentConfig(), progress=False)
+            for name, some in pairs.items()
+        }
+    return Vectors(pairs, source_scores, gold, masks)
 
 
 def rows_of_seed(seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -334,8 +354,7 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="only draw the figure")
     arguments = parser.parse_args()
     if not arguments.draw:
-        # One task alone has few batches.
-        warnings.simplefilter("ignore", AlignmentWarning)
+        warnings.simplefilter("ignore", AlignmentWarning)  # one task alone has few batches
         rows: list[dict[str, Any]] = []
         for seed in range(arguments.seeds):
             rows += rows_of_seed(seed, arguments)

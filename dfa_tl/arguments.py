@@ -175,7 +175,7 @@ def _fits_class(value: Any, kind: Any) -> bool:
     if kind is int:
         return _is_whole(value)
     if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool)
+        return type(value) is float or (isinstance(value, Real) and not isinstance(value, bool))
     if kind is Callable:
         return callable(value)
     array = getattr(kind, "array_type", None)  # jaxtyping's annotations
@@ -189,6 +189,8 @@ def _fits_class(value: Any, kind: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
+    if type(value) is int:
+        return True
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         return False
     try:  # numpy's bool and tensors of floats have __index__, but it raises

@@ -25,8 +25,10 @@ from typer.testing import CliRunner
 from dfa_tl import AlignmentConfig, analysis, load_task
 from dfa_tl.alignment.alignment import AlignmentChain
 from dfa_tl.cli import app
+from dfa_tl.evaluation.intervals import Interval
 from dfa_tl.models.attention import attention_patterns
 from dfa_tl.report import write_report
+from dfa_tl.report.contrasts import Contrast
 from dfa_tl.report.figures import FIGURES, Drawing, Subject, draw, draw_section, drawing
 from dfa_tl.report.findings import headline, regime_of
 from dfa_tl.report.further_figures import with_further_figures
@@ -219,10 +221,11 @@ ALL_TASKS = ("ioi", "mcqa", "arc_easy", "arc_challenge")
 def test_words_for_an_interval_above_zero():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)))
     assert (
-        "The interval lies above zero. CMD: −0.30 [−0.31, −0.29]. Above on ioi, mcqa, "
-        "arc_easy and arc_challenge." in words["Is the source needed?"]
+        "Both intervals exclude zero. CPR is higher on ioi, mcqa, arc_easy and arc_challenge."
+        in words["Is the source needed?"]
     )
     assert words["Is the source needed?"].startswith("Yes: CPR +0.30 [")
+    assert ", CMD −0.30 [−0.31, −0.29]. " in words["Is the source needed?"]
     better = words["Is there something better?"]
     assert better.startswith("None of 2 controls has a lower mean CMD.")
 
@@ -271,22 +274,43 @@ def test_a_study_of_one_task_is_about_a_regime_that_it_can_have(study):
 def test_words_for_an_interval_that_includes_zero():
     words = said(dict(zip(ALL_TASKS, (0.4, 0.3, -0.2, 0.02), strict=True)))
     assert (
-        "includes zero: the study does not show that the source helps on further tasks."
+        "include zero: the study does not show that the source helps on further tasks."
         in words["Is the source needed?"]
     )
     assert words["Is the source needed?"].startswith("Not shown: CPR +0.13 [")
     assert (
-        "Above on ioi and mcqa; below on arc_easy; no clear difference on arc_challenge."
+        "CPR is higher on ioi and mcqa; lower on arc_easy; not clearly different on arc_challenge."
         in words["Is the source needed?"]
     )
-    assert "CMD: −0.13 [−0.56, +0.30]." in words["Is the source needed?"]
+    assert ", CMD −0.13 [−0.56, +0.30]. " in words["Is the source needed?"]
     assert "Intervals resample 4 families, 2 seeds and the test pairs" in words["Limits"]
+
+
+@pytest.mark.parametrize(
+    ("cpr", "cmd", "seeds", "verdict"),
+    [
+        ((0.1, 0.3), (-0.3, -0.1), 2, "better"),
+        ((0.1, 0.3), (-0.3, 0.1), 2, "better by one measure"),
+        ((-0.1, 0.3), (-0.3, -0.1), 2, "better by one measure"),
+        ((-0.1, 0.3), (-0.3, 0.1), 2, "not shown"),
+        ((0.1, 0.3), (0.1, 0.3), 2, "CPR and CMD disagree"),
+        ((-0.3, 0.1), (0.1, 0.3), 2, "worse"),
+        ((-0.3, -0.1), (-0.1, 0.3), 2, "worse"),
+        ((0.1, 0.3), (-0.3, -0.1), 1, "one seed"),
+    ],
+)
+def test_a_verdict_looks_at_both_measures(cpr, cmd, seeds, verdict):
+    def interval(limits):
+        return Interval(sum(limits) / 2, *limits, 0.95)
+
+    contrast = Contrast("uniform_s", interval(cpr), interval(cmd), 3, 3, seeds)
+    assert contrast.verdict == verdict
 
 
 def test_one_seed_gives_no_verdict():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)), seeds=(0,))
     assert words["Is the source needed?"].startswith("No verdict from one seed: CPR +0.30")
-    assert "Above on" not in words["Is the source needed?"]
+    assert "CPR is higher" not in words["Is the source needed?"]
     less = said(dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), seeds=(0,))
     assert less["Is there something better?"].startswith("No verdict (one seed), but a lower")
 
@@ -300,7 +324,7 @@ def test_words_for_an_interval_below_zero():
     assert better.startswith("Yes: no source and target only.")
     assert "No source: trained in the same way on the same tasks, but from a source that" in better
     assert (
-        "Of 1 further choice of method, the interval against no source lies below zero in 1."
+        "Of 1 further choice of method, the verdict against no source is: worse in 1."
         in words["Limits"]
     )
 

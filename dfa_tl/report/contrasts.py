@@ -1,13 +1,14 @@
 """`Contrast`: a regime minus gold or a control, with intervals over families, seeds and pairs.
 
-There is a verdict only with several seeds: a single one says nothing about the next.
+There is a verdict only with several seeds: a single one says nothing about the next. A verdict
+looks at CPR and at CMD, because f above 1 raises CPR without being closer to the whole model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -16,6 +17,11 @@ from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.evaluation.intervals import Interval
 from dfa_tl.report.wording import listed
 from dfa_tl.study.config import StudyConfig
+
+Verdict = Literal[
+    "better", "better by one measure", "not shown", "CPR and CMD disagree", "worse", "one seed"
+]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,27 @@ class Contrast:
     unclear: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> str:
-        """`above`, `below`, `includes zero`, or `one seed`."""
+    def ahead(self) -> tuple[str, ...]:
+        """The measures that the regime is clearly better by: `CPR` above zero, `CMD` below it."""
+        clear = {"CPR": self.cpr.low > 0, "CMD": self.cmd.high < 0}
+        return tuple(name for name, is_clear in clear.items() if is_clear)
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The measures that the regime is clearly worse by."""
+        clear = {"CPR": self.cpr.high < 0, "CMD": self.cmd.low > 0}
+        return tuple(name for name, is_clear in clear.items() if is_clear)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Better needs both measures; worse needs one, if the other does not say the opposite."""
         if self.n_seeds < 2:
             return "one seed"
-        return "above" if self.cpr.low > 0 else "below" if self.cpr.high < 0 else "includes zero"
+        if self.ahead and self.behind:
+            return "CPR and CMD disagree"
+        if self.behind:
+            return "worse"
+        return ("not shown", "better by one measure", "better")[len(self.ahead)]
 
     @property
     def resampled(self) -> str:

@@ -156,39 +156,44 @@ def _source(contrast: Contrast | None, regime: Regime) -> Statement:
         return Statement(
             label, "Not tested.", f"The study has no measured {NO_SOURCE.label} control."
         )
-    answer = {
-        "above": "Yes",
-        "below": "No, it harms",
-        "includes zero": "Not shown",
-        "one seed": "No verdict from one seed",
-    }[contrast.verdict]
-    so = {
-        "above": "The interval lies above zero.",
-        "below": "The interval lies below zero.",
-        "includes zero": "The interval includes zero: the study does not show that the source "
-        "helps on further tasks.",
-        "one seed": "Run the study with several seeds.",
+    measure = " and ".join(contrast.ahead or contrast.behind)
+    answer, so = {
+        "better": ("Yes", "Both intervals exclude zero."),
+        "better by one measure": (f"By {measure} only", "The interval of the other includes zero."),
+        "not shown": (
+            "Not shown",
+            "Both intervals include zero: the study does not show that the source helps on further "
+            "tasks.",
+        ),
+        "CPR and CMD disagree": (
+            "CPR and CMD disagree",
+            "One says that the source helps, the other that it harms: look at the curves.",
+        ),
+        "worse": ("No, it harms", f"The circuits are clearly worse by {measure}."),
+        "one seed": ("No verdict from one seed", "Run the study with several seeds."),
     }[contrast.verdict]
     return Statement(
         label,
-        f"{answer}: CPR {with_limits(contrast.cpr, sign=True)}.",
+        f"{answer}: CPR {with_limits(contrast.cpr, sign=True)}, "
+        f"CMD {with_limits(contrast.cmd, sign=True)}.",
         f"This is {regime} minus a mask trained in the same way on the same tasks from a source "
-        f"that says nothing ({NO_SOURCE.label}). {so} CMD: {with_limits(contrast.cmd, sign=True)}. "
-        f"{_by_task(contrast)}".strip(),
+        f"that says nothing ({NO_SOURCE.label}). A source that helps raises CPR and lowers CMD. "
+        f"{so} {_by_task(contrast)}".strip(),
     )
 
 
 def _by_task(contrast: Contrast) -> str:
+    """On which tasks CPR is higher or lower."""
     parts = [
         f"{what} on {listed(tasks)}"
         for what, tasks in (
-            ("above", contrast.better),
-            ("below", contrast.worse),
-            ("no clear difference", contrast.unclear),
+            ("higher", contrast.better),
+            ("lower", contrast.worse),
+            ("not clearly different", contrast.unclear),
         )
         if tasks
     ]
-    return f"{capitalized('; '.join(parts))}." if parts else ""
+    return f"CPR is {'; '.join(parts)}." if parts else ""
 
 
 def _better(

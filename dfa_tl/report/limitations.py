@@ -11,7 +11,7 @@ import pandas as pd
 
 from dfa_tl.analysis.select import counted
 from dfa_tl.controls.registry import NO_SOURCE
-from dfa_tl.report.contrasts import Contrast, contrasts
+from dfa_tl.report.contrasts import VERDICTS, Contrast, contrasts
 from dfa_tl.report.wording import listed, signed
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.results import StudyResults
@@ -119,16 +119,9 @@ def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> s
         return ""
     names = listed(name for name, values in varied.items() if len(values) > 1)
     counts = "; ".join(
-        f"{words} in {verdicts.count(verdict)}"
-        for verdict, words in (
-            ("above", "lies above zero"),
-            ("includes zero", "includes zero"),
-            ("below", "lies below zero"),
-            ("one seed", "rests on one seed"),
-        )
-        if verdict in verdicts
+        f"{verdict} in {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts
     )
     return (
         f"Of {len(verdicts)} further {'choices' if len(verdicts) > 1 else 'choice'} of {names}, "
-        f"the interval against {NO_SOURCE.label} {counts}."
+        f"the verdict against {NO_SOURCE.label} is: {counts}."
     )

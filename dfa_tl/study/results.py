@@ -135,8 +135,13 @@ class StudyResults(OnHub):
         return plan(self.config, self.model_hashes, self.data_hashes, self.job_versions)
 
     @cached_property
-    def _curves(self) -> dict[str, Curves]:
-        """Curves read so far by job, because tables read those of one job many times."""
+    def _saved_curves(self) -> dict[str, Curves]:
+        """Curves read so far, by job."""
+        return {}
+
+    @cached_property
+    def _cut_curves(self) -> dict[tuple[str, str, View], dict[CircuitKey, FaithfulnessCurve]]:
+        """The same on one grid and from one view; tables and figures ask for them many times."""
         return {}
 
     @cached_property
@@ -226,13 +231,15 @@ class StudyResults(OnHub):
         job = self._job(pair, task, method, seed)
         grid = self.config.grids[0] if grid is None else grid
         check_choice("grid", grid, self.config.grids)
-        ks = GRIDS[grid]
-        if job.key not in self._curves:
-            self._curves[job.key] = load_curves(self._store.path(job) / CURVES_FILE)
-        saved = self._curves[job.key]
-        return {
-            key: cut(by_view[chosen], ks) for key, by_view in saved.items() if chosen in by_view
-        }
+        if job.key not in self._saved_curves:
+            self._saved_curves[job.key] = load_curves(self._store.path(job) / CURVES_FILE)
+        if (job.key, grid, chosen) not in self._cut_curves:
+            self._cut_curves[job.key, grid, chosen] = {
+                key: cut(by_view[chosen], GRIDS[grid])
+                for key, by_view in self._saved_curves[job.key].items()
+                if chosen in by_view
+            }
+        return dict(self._cut_curves[job.key, grid, chosen])
 
     @checked_arguments
     def scores(
