@@ -133,7 +133,7 @@ def test_how_many_pairs_direct_attribution_needs(study, page):
         sizes = direct[direct["test_task"] == task].groupby("pairs")["cpr"].mean()
         enough = [n for n in sizes.index if (sizes[sizes.index >= n] >= ours[task]).all()]
         expected = f"{min(enough)} on" if enough else "more than were tried on"
-        needed = re.search(r"direct attribution needs target pairs: (.*?)\. ", page.text)
+        needed = re.search(r"direct attribution needs to match zero-shot: (.*?)\. ", page.text)
         assert needed
         (part,) = [one for one in needed[1].split("; ") if task in one]
         assert part.startswith(expected)
@@ -227,7 +227,7 @@ def test_words_for_an_interval_above_zero():
     assert words["Is the source needed?"].startswith("Yes: CPR +0.30 [")
     assert ", CMD −0.30 [−0.31, −0.29]. " in words["Is the source needed?"]
     better = words["Is there something better?"]
-    assert better.startswith("None of 2 controls has a lower mean CMD.")
+    assert better.startswith("No control has a lower mean CMD (2 controls measured).")
 
 
 SAME = dict.fromkeys(ALL_TASKS, 0.3) | {"ioi": 0.31}
@@ -236,10 +236,9 @@ SAME = dict.fromkeys(ALL_TASKS, 0.3) | {"ioi": 0.31}
 def test_words_for_a_difference_that_turns_with_the_way_of_measuring():
     ways = [("signed", "linear", 0.3), ("signed", "mib", 0.1), ("absolute", "linear", -0.18)]
     assert (
-        "depends on the measurement: −0.18 with absolute ranking."
-        in said(SAME, ways=ways)["Limits"]
+        "depends on the evaluation: −0.18 with absolute ranking." in said(SAME, ways=ways)["Limits"]
     )
-    assert "has the same sign in 1 other way of measuring." in said(SAME, ways=ways[:2])["Limits"]
+    assert "has the same sign in 1 other evaluation setting." in said(SAME, ways=ways[:2])["Limits"]
 
 
 def test_words_for_tasks_that_bound_nothing():
@@ -252,11 +251,11 @@ def test_words_for_tasks_that_bound_nothing():
 
 def test_words_for_how_it_was_measured():
     words = said(SAME, resamples=4000, config_level=0.999)
-    assert "from nap scores" in words["Result"]
+    assert "with nap scores" in words["Result"]
     assert (
         "protocol nodes, signed ranking, the linear grid and metric logit_diff" in words["Result"]
     )
-    assert "with 99.9% intervals, from resampling 4 families, 2 seeds and" in words["Result"]
+    assert "and 99.9% intervals from resampling 4 families, 2 seeds and" in words["Result"]
     beyond = said(SAME, level=1.47)["Result"]
     assert "transferred circuits reach a CPR of 1.47, averaged over circuit sizes." in beyond
     assert "recover 60% of the model's behaviour" in words["Result"]
@@ -322,11 +321,8 @@ def test_words_for_an_interval_below_zero():
     assert words["Is the source needed?"].startswith("No, it harms: CPR −0.30 [")
     better = words["Is there something better?"]
     assert better.startswith("Yes: no source and target only.")
-    assert "No source: trained in the same way on the same tasks, but from a source that" in better
-    assert (
-        "Of 1 further choice of method, the verdict against no source is: worse in 1."
-        in words["Limits"]
-    )
+    assert "No source: trained in the same way on the same tasks, but with constant" in better
+    assert "Verdict against no source for 1 other choice of method: worse in 1." in words["Limits"]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of one value there is no spread
@@ -518,13 +514,13 @@ def test_what_is_left_out_of_a_full_report_is_said(several):
     assert set(titles) == {title for title in whole if title.startswith("a -> b, exact")}
     assert "folded below these" in sections[0].text
     assert sections[0].text.endswith(
-        "To keep this file below 0 MB, it leaves out the figures of b → a under nap; "
-        "b → a under exact."
+        "To keep this file below 0 MB, it leaves out the figures of b → a with nap; "
+        "b → a with exact."
     )
     sections, titles = furthered(several, 1000)
     assert titles == []
     assert "folded" not in sections[0].text
-    assert "figures of a → b under exact; b → a under nap; b → a" in sections[0].text
+    assert "figures of a → b with exact; b → a with nap; b → a" in sections[0].text
 
 
 @pytest.mark.slow
@@ -573,7 +569,7 @@ def test_a_study_with_nothing_measured(study, tmp_path):
     assert "evaluate(pair=toy-small → toy-large" in page.text
     assert "1 job failed." in page.text
     assert "align(x): RuntimeError: <b>lights out</b>" in page.text
-    assert "Nothing can be claimed yet. Measured so far: nothing; not zero-shot." in page.text
+    assert "claimed yet. Measured so far: nothing; zero-shot is missing." in page.text
     assert "How to reproduce" in page.text
     assert page.all("figure") == []
 

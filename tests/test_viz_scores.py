@@ -126,7 +126,7 @@ def test_an_outlier_does_not_bleach_the_map():
     values[0] = 100
     figure = score_map(NodeScores(EIGHT_BILLION[1], values))
     assert figure.data[0].zmax == pytest.approx(20)
-    assert "full colour 20, largest 100" in figure.layout.annotations[0].text
+    assert "full colour at 20, largest 100" in figure.layout.annotations[0].text
     assert score_map(NodeScores(LARGE, torch.zeros(len(LARGE)))).data[0].zmax == 1
 
 

@@ -1,7 +1,8 @@
 """`Regime`: what W is trained on before it carries over the circuit of a test task.
 
-Zero-shot trains on no task of the test task's family: W that saw the other arithmetic has seen the
-mechanism. Leave-task-out, which other work often calls zero-shot, leaves out the test task alone.
+Zero-shot trains on no task of the test task's family: a W that saw addition has seen the mechanism
+of subtraction. Leave-task-out, which other work often calls zero-shot, leaves out only the test
+task.
 """
 
 from __future__ import annotations
@@ -81,13 +82,13 @@ class Regime(str, Enum):
     LEAVE_TASK_OUT = (
         "leave-task-out",
         "DFA (leave-task-out)",
-        "every task but the test task, those of its family among them",
+        "every task except the test task, including others of its family",
         Style("#B8860B", "longdashdot", "triangle-right", "\\"),
     )
     ALL = (
         "all",
         "DFA (all tasks)",
-        "every task, the test task among them",
+        "every task, including the test task",
         Style("#CC79A7", "dot", "x", "."),
     )
     CROSS_TASK = (

@@ -133,7 +133,7 @@ CONTROLS: Registry[Control] = Registry(
     (
         Control(
             name="random_W",
-            description="carried over by an untrained random W",
+            description="source scores mapped by an untrained random W",
             build=_random_W,
             needs=(Need.SCORES,),
             is_drawn=True,
@@ -143,7 +143,7 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="untrained_W",
-            description="carried over by W as it is before training",
+            description="source scores mapped by W as it is before training",
             build=_untrained_W,
             needs=(Need.SCORES,),
             every_variant=True,
@@ -152,7 +152,7 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="scrambled_s",
-            description="the source's scores in a random order",
+            description="source scores in random order, mapped by the trained W",
             build=lambda given: given.alignment.transfer(scrambled_s(given.scores, given.seed)),
             needs=(Need.SCORES, Need.ALIGNMENT),
             regimes=ZERO_SHOT,
@@ -161,7 +161,7 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="permuted_W",
-            description="the trained W with its target nodes in a random order",
+            description="the trained W with its target nodes in random order",
             build=_through_permuted_W,
             needs=(Need.SCORES, Need.ALIGNMENT),
             regimes=ZERO_SHOT,
@@ -178,7 +178,7 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="depth_mean_paper",
-            description="carried over by the paper's depth-mean heuristic",
+            description="source scores mapped by the paper's depth-mean heuristic",
             build=lambda given: _through_layers(given, depth_mean_paper_W),
             needs=(Need.SCORES,),
             is_main=True,
@@ -186,8 +186,8 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="uniform_s",
-            description="trained in the same way on the same tasks, but from a source that says "
-            "nothing",
+            description="trained in the same way on the same tasks, but with constant source "
+            "scores",
             build=lambda given: _through_W(given, _uniform),
             needs=(Need.ALIGNMENT,),
             regimes=COMPARED,
@@ -199,7 +199,7 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="random_s",
-            description="trained and carried over from random source scores",
+            description="trained and tested with random source scores",
             build=lambda given: _through_W(given, _random),
             needs=(Need.ALIGNMENT,),
             regimes=ZERO_SHOT,
@@ -208,8 +208,8 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="target_only",
-            description="a mask trained on the target and the test task, without a source: the "
-            "better of two starts, by training loss",
+            description="a mask trained on the target and the test task without a source, the "
+            "better of two starts by training loss",
             build=_target_only,
             needs=(Need.TARGET,),
             passes=_passes_of_starts,
@@ -278,8 +278,8 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="task_identity",
-            description="trained on one source node for each task, and tested as the training task "
-            "whose source scores are most like the test task's",
+            description="trained with one source node for each task, and tested as the training "
+            "task whose source scores are most like the test task's",
             build=_task_identity,
             needs=(Need.SCORES, Need.TRAINING_SCORES, Need.ALIGNMENT),
             regimes=ZERO_SHOT,
@@ -294,7 +294,8 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="regression_start",
-            description="trained like W, but from the regression instead of the depth-mean map",
+            description="trained like W, but starting from the regression instead of the "
+            "depth-mean map",
             build=_started_from_regression,
             needs=(Need.SCORES, Need.TRAINING_SCORES, Need.TRAINING_GOLD, Need.TARGET),
             regimes=ZERO_SHOT,
@@ -307,7 +308,7 @@ CONTROLS: Registry[Control] = Registry(
 RANDOM = CONTROLS["random_W"]
 """The random ranking, which recovery is measured from."""
 NO_SOURCE = CONTROLS["uniform_s"]
-"""The twin of W without a source: what the source accounts for is the difference from it."""
+"""The counterpart of W without a source: the difference is what the source accounts for."""
 FREE_MASK = CONTROLS["target_only"]
 """What training on the test task itself gives without any source."""
 

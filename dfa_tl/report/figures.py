@@ -114,7 +114,7 @@ FIGURES = (
         "recovery",
         "faithfulness",
         "Recovery of gold CPR",
-        "The share of the gold circuit's CPR that a carried-over circuit reaches.",
+        "The share of the gold circuit's CPR that a transferred circuit reaches.",
         lambda one: viz.recovery_bars(one.results),
         "study",
     ),
@@ -131,8 +131,8 @@ FIGURES = (
         "controls",
         "controls",
         "Controls by task",
-        "The regime next to every control. A control that scores as high as the regime explains "
-        "the regime's score.",
+        "CPR of the regime and of every control. A control that does as well as the regime "
+        "explains the regime's CPR.",
         lambda one: viz.controls_by_task(one.results, pair=one.pair, method=one.method),
         "pair and method",
     ),
@@ -148,7 +148,7 @@ FIGURES = (
         "cost",
         "cost",
         "CPR and cost",
-        "CPR against the number of passes through the target that the circuit took.",
+        "CPR of each circuit against the passes through the target that it took.",
         lambda one: viz.cost_frontier(one.results, pair=one.pair, method=one.method),
         "pair and method",
     ),
@@ -156,7 +156,7 @@ FIGURES = (
         "score-map",
         "circuit",
         "Node scores",
-        "Scores by layer and head; the MLP is the last column. Carried-over scores are shown by "
+        "Scores by layer and head; the MLP is the last column. Transferred scores are shown by "
         "rank: only their order has a meaning.",
         lambda one: viz.score_map(
             {
@@ -192,7 +192,7 @@ FIGURES = (
         "alignment-map",
         "circuit",
         "W",
-        "W, with source nodes in rows and target nodes in columns.",
+        "Source nodes are in rows, target nodes in columns.",
         lambda one: viz.alignment_map(one.alignment()),
         "circuit",
     ),

@@ -72,7 +72,7 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
             f"On {listed(sorted(unbounded))} the clean and the corrupt metric cannot be "
             "distinguished."
             if unbounded
-            else f"Measured so far: {listed(measured or ['nothing'])}; not {regime}."
+            else f"Measured so far: {listed(measured or ['nothing'])}; {regime} is missing."
         )
         nothing = Statement("Result", "Nothing can be claimed yet.", why)
         return Headline(pair, method, regime, (nothing, limits(results, found, tables)))
@@ -100,10 +100,10 @@ def regime_of(config: StudyConfig) -> Regime:
 SEEN = {
     Regime.ZERO_SHOT: "Without seeing the task or its family",
     Regime.LEAVE_TASK_OUT: "Without seeing the task itself",
-    Regime.NEAR_DISTRIBUTION: "Trained on related tasks",
-    Regime.IN_DISTRIBUTION: "Trained on the task itself",
-    Regime.ALL: "Trained on every task",
-    Regime.CROSS_TASK: "Trained on one task at a time",
+    Regime.NEAR_DISTRIBUTION: "With W trained on related tasks",
+    Regime.IN_DISTRIBUTION: "With W trained on the task itself",
+    Regime.ALL: "With W trained on every task",
+    Regime.CROSS_TASK: "With W trained on one task at a time",
 }
 
 
@@ -129,7 +129,8 @@ def _result(
             cpr, cmd = number(other.cpr.estimate), number(other.cmd.estimate)
             parts.append(f"{words}: CPR {cpr}, CMD {cmd}")
     parts.append(
-        f"a circuit that recovers nothing before all nodes are kept: CPR {number(ours.floor)}"
+        "a circuit that recovers nothing before all nodes are kept (floor): "
+        f"CPR {number(ours.floor)}"
     )
     left_out = (
         f" Left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot be "
@@ -137,12 +138,12 @@ def _result(
         if unbounded
         else ""
     )
-    resampled = f", from resampling {contrast.resampled}" if contrast else ""
+    resampled = f" from resampling {contrast.resampled}" if contrast else ""
     return Statement(
         "Result",
         f"{lead}, averaged over circuit sizes.",
-        f"{capitalized('; '.join(parts))}. Mean of {counted(ours.n_tasks, 'task')}, carried over "
-        f"from {pair.source} to {pair.target} from {config.methods[0]} scores, with "
+        f"{capitalized('; '.join(parts))}. Mean of {counted(ours.n_tasks, 'task')}, from "
+        f"{pair.source} to {pair.target}, with {config.methods[0]} scores and "
         f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}, with "
         f'the settings "{config.default_variant}". Measured with protocol {config.protocols[0]}, '
         f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric "
@@ -153,9 +154,7 @@ def _result(
 def _source(contrast: Contrast | None, regime: Regime) -> Statement:
     label = "Is the source needed?"
     if contrast is None:
-        return Statement(
-            label, "Not tested.", f"The study has no measured {NO_SOURCE.label} control."
-        )
+        return Statement(label, "Not tested.", f'The control "{NO_SOURCE.label}" was not measured.')
     measure = " and ".join(contrast.ahead or contrast.behind)
     answer, so = {
         "better": ("Yes", "Both intervals exclude zero."),
@@ -176,8 +175,8 @@ def _source(contrast: Contrast | None, regime: Regime) -> Statement:
         label,
         f"{answer}: CPR {with_limits(contrast.cpr, sign=True)}, "
         f"CMD {with_limits(contrast.cmd, sign=True)}.",
-        f"This is {regime} minus a mask trained in the same way on the same tasks from a source "
-        f"that says nothing ({NO_SOURCE.label}). A source that helps raises CPR and lowers CMD. "
+        f"This is {regime} minus {NO_SOURCE.label}, a mask trained in the same way on the same "
+        "tasks but with constant source scores. A source that helps raises CPR and lowers CMD. "
         f"{so} {_by_task(contrast)}".strip(),
     )
 
@@ -219,7 +218,9 @@ def _better(
     )
     if not closer:
         return Statement(
-            label, f"None of {counted(len(controls), 'control')} has a lower mean CMD.", direct
+            label,
+            f"No control has a lower mean CMD ({counted(len(controls), 'control')} measured).",
+            direct,
         )
     one_seed = closer[0].n_seeds < 2
     clear = [] if one_seed else [one for one in closer if one.cmd.low > 0]
@@ -253,4 +254,4 @@ def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
     parts = [f"{n} on {listed(task for task in needed if needed[task] == n)}" for n in sizes]
     if never := [task for task, own in needed.items() if own is None]:
         parts.append(f"more than were tried on {listed(never)}")
-    return f"To match {regime}, direct attribution needs target pairs: {'; '.join(parts)}."
+    return f"Target pairs that direct attribution needs to match {regime}: {'; '.join(parts)}."

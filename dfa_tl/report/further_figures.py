@@ -46,7 +46,7 @@ def with_further_figures(
             found[f"figure-{figure.name}"] = one
         size += sum(map(_size, found.values()))
         if size >= limit:
-            left_out = [f"{arrow(one.pair)} under {one.method}" for one in further[number:]]
+            left_out = [f"{arrow(one.pair)} with {one.method}" for one in further[number:]]
             break
         for name, one in found.items():
             taken.setdefault(name, []).append(one)

@@ -55,18 +55,18 @@ def limits(
 
 
 def _other_ways(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the difference from no source changes its sign when measured in another way."""
+    """Whether the difference from no source changes its sign under other evaluation settings."""
     if len(rows) < 2:
         return ""
     first = rows[0]
     reversed_rows = [row for row in rows[1:] if row["difference"] * first["difference"] < 0]
     if not reversed_rows:
-        ways = counted(len(rows) - 1, "other way")
-        return f"The difference from {NO_SOURCE.label} has the same sign in {ways} of measuring."
+        ways = counted(len(rows) - 1, "other evaluation setting")
+        return f"The difference from {NO_SOURCE.label} has the same sign in {ways}."
     differences = "; ".join(
         f"{signed(row['difference'])} with {_different(row, first)}" for row in reversed_rows
     )
-    depends = f"The sign of the difference from {NO_SOURCE.label} depends on the measurement"
+    depends = f"The sign of the difference from {NO_SOURCE.label} depends on the evaluation"
     return f"{depends}: {differences}."
 
 
@@ -90,7 +90,7 @@ def _how_settings_were_chosen(config: StudyConfig) -> str:
         return ""
     return (
         "The settings of W were chosen for zero-shot CPR on validation pairs of these tasks and "
-        f"models; those of {NO_SOURCE.label} were not."
+        f'models; the control "{NO_SOURCE.label}" was not tuned.'
     )
 
 
@@ -99,7 +99,7 @@ def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
         return "There are no intervals yet."
     first = next(iter(found.values()))
     if first.n_families < 2:
-        return "One family of tasks says nothing about other families, or other models."
+        return "One family of tasks says nothing about other families or other models."
     return (
         f"Intervals resample {first.resampled}; they apply to tasks like these, not to other "
         "models."
@@ -122,6 +122,6 @@ def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> s
         f"{verdict} in {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts
     )
     return (
-        f"Of {len(verdicts)} further {'choices' if len(verdicts) > 1 else 'choice'} of {names}, "
-        f"the verdict against {NO_SOURCE.label} is: {counts}."
+        f"Verdict against {NO_SOURCE.label} for {len(verdicts)} other "
+        f"{'choices' if len(verdicts) > 1 else 'choice'} of {names}: {counts}."
     )

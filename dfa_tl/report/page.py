@@ -176,7 +176,7 @@ def _notices(results: StudyResults) -> list[Notice]:
         notices.append(
             (
                 f"This study is not complete: {len(missing)} of {n_jobs} jobs have no result. "
-                "The numbers are of the finished jobs and may change.",
+                "The numbers cover the finished jobs only and may change.",
                 named,
             )
         )

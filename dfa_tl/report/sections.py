@@ -26,28 +26,29 @@ from dfa_tl.viz.attention import AttentionView, attention_view, token_view
 
 AVERAGE_NOTE = (
     "sd is the standard deviation of the average over seeds. The interval is Student's t over the "
-    "tasks and applies to further tasks. Two rows share their tasks, so compare them by the "
-    "interval of their difference, not by whether their intervals overlap."
+    "tasks and applies to further tasks. Rows share their tasks, so compare two rows by the "
+    "interval of their difference, not by the overlap of their intervals."
 )
 NOTES: Mapping[str, str] = {
     "leaderboard": f"Mean over seeds; {AVERAGE_NOTE}",
-    "control_levels": f"Mean over seeds and draws; {AVERAGE_NOTE} Target-only has seen the test "
-    "task; the other trained controls have not.",
+    "control_levels": f"Mean over seeds and draws; {AVERAGE_NOTE} The control target_only has seen "
+    "the test task; the other trained controls have not.",
     "overall": "Intervals resample families of tasks, seeds and test pairs together, so they apply "
     "to further tasks and seeds. Better: how many tasks have a difference above zero.",
-    "recovery": "Recovery is CPR divided by gold CPR; above the floor, the CPR of random W is "
-    "subtracted from both first. Where gold is close to random W the second is unstable, and where "
-    "it has no meaning it is left out.",
-    "break_even": "CPR of gold circuits attributed on so many target pairs, and the smallest "
-    "number that reaches the regime's CPR (- where no number tried does).",
-    "sensitivity": "Mean CPR over tasks; a column is protocol, ranking, metric and grid.",
-    "structure": "Correlation and overlap of the scores with the gold scores, and correlation of "
-    "the mean score by depth with the source's; mean over tasks and seeds.",
+    "recovery": "Recovery is CPR divided by gold CPR. For recovery above the floor, the CPR of "
+    "random W is subtracted from both; this is unstable where gold is close to random W, and is "
+    "left out where it has no meaning.",
+    "break_even": "CPR of gold circuits by the number of target pairs they were attributed on, and "
+    "the smallest number that reaches the regime's CPR (-: none that was tried).",
+    "sensitivity": "Mean CPR over tasks; a column is a combination of protocol, ranking, metric "
+    "and grid.",
+    "structure": "Correlation and overlap with the gold scores, and correlation of the mean score "
+    "by depth with the source's; mean over tasks and seeds.",
 }
 EFFECT_NOTE = (
-    "Intervals resample seeds and test pairs. P-values are from a permutation test and adjusted by "
-    "Holm; <= means that no permutation was as extreme. Sd over seeds says how far the difference "
-    "moves when pairs, W and controls are drawn again."
+    "Intervals resample seeds and test pairs. P-values come from a permutation test with Holm's "
+    "correction; <= means that no permutation was as extreme. Sd over seeds says how much the "
+    "difference varies when pairs, W and controls are drawn again."
 )
 TERMS: Mapping[str, str] = {
     "node": "one attention head (a3.h1: layer 3, head 1) or one MLP block (m3)",
@@ -119,7 +120,7 @@ def sections(
         Section(
             "attention",
             "Attention",
-            "What the heads of the circuits attend to, on a clean prompt and its corrupt one.",
+            "What the circuits' heads attend to, on a clean and a corrupt prompt.",
             views=tuple(
                 view
                 for title, patterns in attention.items()
@@ -158,21 +159,21 @@ def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section
     yield section(
         "faithfulness",
         "Faithfulness",
-        f"Figures are of {pair} under {method}.",
+        f"Figures are of {pair} with {method}.",
         "leaderboard",
         "recovery",
     )
     yield section(
         "controls",
         "Controls",
-        "What remains of the score when the source, the order of its nodes, or the training is "
-        "taken away, and what supervision on the target gives.",
+        "How much CPR remains without the source, without the order of its nodes or without "
+        "training, and what supervision on the target gives.",
         "overall",
         f"effect:{NO_SOURCE.name}",
         f"effect:{FREE_MASK.name}",
         "control_levels",
     )
-    yield section(Regime.CROSS_TASK.value, "From task to task", "", "cross_task")
+    yield section(Regime.CROSS_TASK.value, "Transfer between tasks", "", "cross_task")
     yield section(
         "cost",
         "Cost",
@@ -183,7 +184,7 @@ def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section
     yield section(
         "circuit",
         f"One circuit: {subject.task}",
-        f"The {subject.regime} circuit of {subject.task}, {pair}, {method}, seed "
+        f"The {subject.regime} circuit of {subject.task} for {pair}, with {method} and seed "
         f"{config.seeds[0]}.",
     )
     yield section(
@@ -249,7 +250,7 @@ def _settings(results: StudyResults) -> Section:
         for split, value in by_split.items()
     }
     shown = {
-        "tasks": Table(examples, "Tasks, with a test pair of each"),
+        "tasks": Table(examples, "Tasks, with one test pair each"),
         "models": _facts("Models", results.model_hashes),
         **({"data": _facts("External data", external_data)} if external_data else {}),
         "settings": _facts("Settings of the study", settings),
@@ -289,8 +290,8 @@ def _reproduce(config: StudyConfig) -> Section:
     return Section(
         "reproduce",
         "How to reproduce",
-        "The same settings, models and versions give the same numbers. A study that was stopped "
-        "continues where it was.",
+        "The same settings, models and versions give the same numbers. To resume a study "
+        "that was stopped, run the first command again.",
         code=(
             (
                 "Commands",

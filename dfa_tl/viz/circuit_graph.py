@@ -127,8 +127,8 @@ def circuit_graph(
     return finished(
         figure,
         alt=f"Circuits side by side: {title}; best source nodes "
-        f"{_best(source_scores)}, best target nodes {_best(target_scores)}; a slider keeps "
-        f"{steps.ks[0]:g} to {steps.ks[-1]:g} of the nodes.",
+        f"{_best(source_scores)}, best target nodes {_best(target_scores)}; a slider sets "
+        f"the proportion of nodes kept, {steps.ks[0]:g} to {steps.ks[-1]:g}.",
         title=title,
         width=WIDTH,
         height=height + 90 + 150,

@@ -122,8 +122,8 @@ def circuit_overlap(
     title = titles[steps.active]
     return finished(
         figure,
-        alt=f"Gold and transferred circuit on one diagram: {title}; a slider keeps "
-        f"{steps.ks[0]:g} to {steps.ks[-1]:g} of the nodes.",
+        alt=f"Gold and transferred circuit on one diagram: {title}; a slider sets "
+        f"the proportion of nodes kept, {steps.ks[0]:g} to {steps.ks[-1]:g}.",
         title=title,
         width=WIDTH,
         height=height + 70 + 150,

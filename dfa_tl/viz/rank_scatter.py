@@ -91,7 +91,7 @@ def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
     kept = sum(ours["rank"][index] <= NAMED for index in best.index)
     return finished(
         figure,
-        alt=f"Rank of {last} nodes among aligned against rank among gold scores: Spearman {known}; "
+        alt=f"Ranks of {last} nodes among aligned and among gold scores: Spearman {known}; "
         f"{kept} of the {len(best)} best gold nodes are among the {NAMED} best aligned ones.",
         title=f"Ranks of aligned and gold scores: Spearman {known}",
         width=660,

@@ -1,4 +1,4 @@
-"""Recovery: how much of the gold circuits' CPR the carried-over circuits reach.
+"""Recovery: how much of the gold circuits' CPR the transferred circuits reach.
 
     ratio of a task = CPR(aligned) / CPR(gold), each the mean over seeds
     bar = mean over tasks, dots = tasks, whiskers = standard deviation of the bar over seeds
@@ -53,7 +53,7 @@ class Bar(NamedTuple):
 def recovery_bars(results: Results) -> go.Figure:
     """Recovery of gold CPR by pair, method and regime, with its spread over tasks (Figures 3, 11).
 
-    The dashed line is parity: the carried-over circuits do as well as gold ones. Where some tasks
+    The dashed line is parity: the transferred circuits do as well as gold ones. Where some tasks
     have no ratio, a number in the bar says how many do.
 
     Raises:
@@ -213,7 +213,7 @@ def _alt(bars: dict[tuple[str, str, str], Bar]) -> str:
             for key, bar in bars.items()
             if key[:2] == (pair, method)
         ]
-        parts.append(f"{', '.join(each)} for {pair} under {method}")
+        parts.append(f"{', '.join(each)} for {pair} with {method}")
     undefined = sum(bar.tasks - len(bar.ratios) for bar in bars.values())
     note = f" ({undefined} ratios are undefined: gold is at the floor)" if undefined else ""
-    return f"Recovery of gold CPR, mean over tasks, parity being 1: {'; '.join(parts)}{note}."
+    return f"Recovery of gold CPR, mean over tasks (1 is parity): {'; '.join(parts)}{note}."

@@ -80,7 +80,7 @@ def recovery_by_gap(
             text="<br>".join(names), font={"size": 10},
         )  # fmt: skip
     what = "nodes" if sizes is None else "size"
-    _draw_axis(figure, list(gaps.values()), f"{what} of the target / {what} of the source")
+    _draw_axis(figure, list(gaps.values()), f"target {what} / source {what}")
     figure.update_yaxes(title="recovery: aligned CPR / gold CPR", rangemode="tozero")
     parts = [
         f"{circuit_label(regime)} {bars[name, method, regime].mean:.2f} at {gaps[name]:.3g}"
@@ -91,7 +91,7 @@ def recovery_by_gap(
     return finished(
         figure,
         alt=f"Recovery of gold CPR by the ratio of target to source {what}: {', '.join(parts)}.",
-        title=f"{method}: recovery and model gap ({measured_with(results)}; whiskers: standard "
+        title=f"{method}: recovery by size ratio ({measured_with(results)}; whiskers: standard "
         "deviation over tasks)",
         width=820,
         height=480,

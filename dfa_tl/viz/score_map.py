@@ -30,7 +30,7 @@ def score_map(scores: NodeScores | Mapping[str, NodeScores], *, title: str = "")
     In attributed scores blue supports the clean behaviour and orange opposes it; clearly negative
     cells have a minus sign. Each panel has its own scale, because scores of different models and
     methods have different units: its heading says which absolute score has full colour.
-    Carried-over scores are logits of a mask: only their order has a meaning, and colours show
+    Transferred scores are logits of a mask: only their order has a meaning, and colours show
     ranks, the best node darkest.
 
     Args:
@@ -207,7 +207,9 @@ def _heading(label: str, scores: NodeScores) -> str:
         return f"{label}<br>{quiet('ranks: the best node is darkest')}".removeprefix("<br>")
     largest = float(scores.values.abs().max())
     full = colour_limit(scores.values.double().numpy())
-    text = f"full colour {full:.3g}" + (f", largest {largest:.3g}" if full < 0.99 * largest else "")
+    text = f"full colour at {full:.3g}"
+    if full < 0.99 * largest:
+        text += f", largest {largest:.3g}"
     return f"{label}<br>{quiet(text)}".removeprefix("<br>")
 
 
