@@ -53,7 +53,7 @@ def hero(circuits: Circuits, *, source: str, target: str, task: str) -> go.Figur
             circuits.no_source,
             NO_SOURCE.name,
             "no source",
-            "same training, no scores",
+            "trained alike, constant scores",
             0.55,
             (54, 44),
         ),
@@ -81,7 +81,7 @@ def hero(circuits: Circuits, *, source: str, target: str, task: str) -> go.Figur
         text = f"<b>{label}</b><br>{note}<br>CPR {curve.cpr:.2f}"
         _label(figure, k, level, text, look.color, shift)
     figure.add_hline(y=1, line={"color": QUIET, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="proportion of nodes kept, k", range=[0, 1.01], dtick=0.2)
+    figure.update_xaxes(title="share of nodes kept, k", range=[0, 1.01], dtick=0.2)
     figure.update_yaxes(
         title="faithfulness, f (1 is the whole model)", range=[-0.03, 1.06], dtick=0.2
     )
@@ -93,8 +93,8 @@ def hero(circuits: Circuits, *, source: str, target: str, task: str) -> go.Figur
         f"without a source, {min(cprs):.2f} to {max(cprs):.2f} for random rankings.",
         title=f"The {task} circuit of {source}, transferred to {target}<br>"
         + quiet(
-            f"how much of the behaviour the best nodes recover; {len(circuits.gold.clean)} test "
-            "pairs; CPR is the area under a curve"
+            "how much of the behaviour the best nodes recover; one training run, "
+            f"{len(circuits.gold.clean)} test pairs; CPR is the area under a curve"
         ),
         width=WIDTH,
         height=HEIGHT,

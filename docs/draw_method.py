@@ -66,18 +66,21 @@ def method() -> go.Figure:
     for first, second, label in (
         ("source", "W", "scores s"),
         ("W", "target", "s W"),
-        ("target", "curve", "keep the<br>best k"),
+        ("target", "curve", "keep a<br>share k"),
     ):
         start, end = boxes[first].right + 14, boxes[second].left - 14
         _arrow(figure, (start, 295), (end, 295), POSITIVE)
         _text(figure, (start + end) / 2, 295 + (12 if "<br>" not in label else 20), label)
+    source_box = boxes["source"]
+    legend = "○ attention head   □ MLP"
+    _text(figure, source_box.middle[0], source_box.bottom - 14, legend, color=QUIET, size=11)
     middle = boxes["training"].middle
     _text(figure, middle[0], middle[1] + 32, "<b>training, on other tasks</b>", size=15)
     _text(
         figure,
         middle[0],
         middle[1] - 14,
-        "each target node keeps as much of its activation as its soft mask says<br>"
+        "activation = mask · own value + (1 − mask) · value on the corrupt prompt<br>"
         "loss: KL(full model || masked model) + λ · mean mask<br>"
         "only W is trained; the models stay as they are",
         color=QUIET,
@@ -132,16 +135,16 @@ def _model(
 
 def _matrix(figure: go.Figure, box: Box) -> None:
     """W, as coloured cells."""
-    rows, columns = 15, 16
+    rows, columns = 15, 42  # a node of each model above
     values = RNG.uniform(0, 0.45, (rows, columns)) ** 1.3
-    values[RNG.integers(0, rows, 22), RNG.integers(0, columns, 22)] = RNG.uniform(0.6, 1, 22)
+    values[RNG.integers(0, rows, 40), RNG.integers(0, columns, 40)] = RNG.uniform(0.6, 1, 40)
     figure.add_heatmap(
-        x=np.linspace(box.left + 7, box.right - 7, columns),
+        x=np.linspace(box.left + 3, box.right - 3, columns),
         y=np.linspace(box.bottom + 7, box.top - 7, rows),
         z=values,
         colorscale=[list(stop) for stop in SEQUENTIAL],
         showscale=False,
-        xgap=1,
+        xgap=0.5,
         ygap=1,
         hoverinfo="skip",
     )
@@ -159,7 +162,7 @@ def _curve(figure: go.Figure, box: Box) -> None:
         line={"color": ORANGE, "width": 3},
         hoverinfo="skip",
     )
-    _text(figure, box.middle[0] + 6, box.bottom + 11, "nodes kept, k", color=QUIET, size=11)
+    _text(figure, box.middle[0] + 6, box.bottom + 11, "share kept, k", color=QUIET, size=11)
     figure.add_annotation(
         x=box.left + 10, y=box.middle[1], text="faithfulness, f", textangle=-90, showarrow=False,
         font={"size": 11, "color": QUIET},

@@ -1,14 +1,18 @@
-"""Write the measured tables of a study, and what they say, into docs/results.
+"""Write the measured tables of two studies, and what they say, into docs/results.
 
 python examples/study_bundled.py --zero-shot --seeds 0 1 --out out/study
-python docs/make_results.py out/study
+python examples/study_real.py --source DIR/SOURCE --target DIR/TARGET --out out/real
+python benchmarks/nested_choice.py out/study out/real
+python docs/make_results.py --bundled out/study --real out/real
 
-Without a study, only the tables of benchmarks are written.
+Without studies, only the tables of benchmarks are written. `docs/paper_tables.csv` holds Tables 1
+to 5 of the paper.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +25,54 @@ from dfa_tl.report.findings import headline
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "results"
+PAPER_FLOOR = 0.25
 BENCHMARKS = {"learning_curve": "training_tasks", "refined_transfer": "pairs"}
 """Whose tables are written, and the column of the size that varies."""
 SHOWN = (
     "levels", "overall", "leaderboard", "control_levels", "source_effect", "target_only_effect",
     "recovery", "structure",
 )  # fmt: skip
-"""The tables of the study that the page includes."""
+"""The tables of a study that the pages include."""
 
 
 def main() -> None:
-    """Write every table of the study as Markdown, and the statements of its report."""
-    parser = argparse.ArgumentParser(description="Tables of a study for the documentation.")
-    parser.add_argument("study", type=Path, nargs="?", help="folder of the study")
+    """Write every table of the studies as Markdown, and the statements of their reports."""
+    parser = argparse.ArgumentParser(description="Tables for the documentation.")
+    parser.add_argument("--bundled", type=Path, help="folder of the study of the bundled pair")
+    parser.add_argument("--real", type=Path, help="folder of the study of a real pair")
+    arguments = parser.parse_args()
     for name, column in BENCHMARKS.items():
-        if not (ROOT / "benchmarks" / "results" / f"{name}.csv").exists():
-            continue
-        write_file(OUT / f"{name}.md", benchmark(name, column).encode())
-    masks: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "free_masks.csv")
+        if (ROOT / "benchmarks" / "results" / f"{name}.csv").exists():
+            write_file(OUT / f"{name}.md", benchmark(name, column).encode())
+    masks = measured("free_masks")
     by_circuit = masks.pivot(index=["model", "task"], columns="circuit", values=["cpr", "cmd"])
     by_circuit.columns = [f"{measure.upper()} {name}" for measure, name in by_circuit.columns]
     write_file(OUT / "free_masks.md", Table(by_circuit.reset_index()).to_markdown().encode())
-    rounding: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "precision.csv")
-    rounding = rounding.drop(columns=["precision", "pairs"])
+    rounding = measured("precision").drop(columns=["precision", "pairs"])
     write_file(OUT / "precision.md", Table(rounding).to_markdown(decimals=3).encode())
-    study = parser.parse_args().study
-    if study is None:
-        return
-    results = StudyResults.load(study)
+    choice = Table(measured("nested_choice"))
+    write_file(OUT / "nested_choice.md", choice.to_markdown().encode())
+    if arguments.bundled is not None:
+        write_study(StudyResults.load(arguments.bundled), "")
+    if arguments.real is not None:
+        real = StudyResults.load(arguments.real)
+        write_study(real, "real_")
+        write_file(OUT / "real_paper.md", beside_the_paper(real).to_markdown().encode())
+
+
+def measured(name: str) -> Any:
+    """What a benchmark measured."""
+    return pd.read_csv(ROOT / "benchmarks" / "results" / f"{name}.csv")
+
+
+def write_study(results: StudyResults, prefix: str) -> None:
+    """The study's tables and statements, in files whose names begin with the prefix."""
     tables = analysis.all_tables(results) | {
         "target_only_effect": analysis.source_effect(results, "target_only")
     }
     for name, table in tables.items():
         if name in SHOWN:
-            write_file(OUT / f"{name}.md", table.to_markdown().encode())
+            write_file(OUT / f"{prefix}{name}.md", short_names(table.to_markdown()).encode())
     frames = {name: table.frame for name, table in tables.items()}
     frames["effect:uniform_s"] = frames["source_effect"]
     frames["effect:target_only"] = frames["target_only_effect"]
@@ -63,12 +81,43 @@ def main() -> None:
         f"**{one.label}{'' if one.label.endswith('?') else '.'}** {one.lead} {one.text}".strip()
         for one in head.statements
     ]
-    write_file(OUT / "summary.md", ("\n\n".join(said) + "\n").encode())
+    write_file(OUT / f"{prefix}summary.md", short_names("\n\n".join(said) + "\n").encode())
+
+
+def short_names(text: str) -> str:
+    """The text with models in folders named by the folder alone."""
+    return re.sub(r"(?:/[\w.-]+)+/", "", text)
+
+
+def beside_the_paper(results: StudyResults) -> Table:
+    """Zero-shot CPR as a share of gold's, both above the floor: the paper's pairs and this one.
+
+    share = (CPR(zero-shot) - floor) / (CPR(gold) - floor)
+    """
+    paper: Any = pd.read_csv(ROOT / "docs" / "paper_tables.csv")
+    means = paper.pivot(index=["pair", "method"], columns="circuit", values="average")
+    rows = [
+        {"pair": pair, "method": method, "measured by": "the paper", "floor": PAPER_FLOOR}
+        | {name: row[name] for name in ("gold", "in-distribution", "zero-shot")}
+        for (pair, method), row in means.iterrows()
+        if not pd.isna(row["zero-shot"])
+    ]
+    levels: Any = analysis.levels(results).frame
+    for (pair, method), level in levels.groupby(["pair", "method"]):
+        cpr = level.set_index("circuit")["CPR"]
+        known = {name: cpr[name] for name in ("gold", "zero-shot")}
+        rows.append(
+            {"pair": short_names(pair), "method": method, "measured by": "this toolkit"}
+            | {"floor": level["floor"].iloc[0], **known}
+        )
+    table: Any = pd.DataFrame(rows)
+    table["share"] = (table["zero-shot"] - table["floor"]) / (table["gold"] - table["floor"])
+    return Table(table, "CPR, mean over tasks")
 
 
 def benchmark(name: str, column: str) -> str:
     """Mean CPR and CMD over families, by the size in a column: a table for each."""
-    rows: Any = pd.read_csv(ROOT / "benchmarks" / "results" / f"{name}.csv")
+    rows = measured(name)
     parts = []
     for (source, target), of_pair in rows.groupby(["source", "target"], sort=False):
         for measure in ("cpr", "cmd"):

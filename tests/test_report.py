@@ -110,7 +110,7 @@ def test_the_first_screen_says_what_the_numbers_say(study, page):
     overall = analysis.overall(study).frame.set_index("against")
     difference = (mean_cpr(rows, "zero-shot") - mean_cpr(rows, "uniform_s")).mean()
     low, high = overall["low"]["uniform_s"], overall["high"]["uniform_s"]
-    said = f"No verdict from one seed: CPR {signed(difference)} [{signed(low)}, {signed(high)}]."
+    said = f"No verdict from one seed: CPR {signed(difference)} [{signed(low)}, {signed(high)}], "
     assert said in page.text
     levels = analysis.levels(study).frame.set_index("circuit")
     for name in ("gold", "zero-shot", "random_W", "uniform_s", "target_only"):

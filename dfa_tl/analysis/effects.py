@@ -156,7 +156,7 @@ def overall(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | No
 
 @checked_arguments
 def levels(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | None = None) -> Table:
-    """Mean CPR and CMD over tasks of gold, `regime` and the main controls, with intervals.
+    """Mean CPR and CMD over tasks of gold, `regime` and every control, with intervals.
 
     Tasks are those on which the regime was measured.
 
@@ -166,9 +166,9 @@ def levels(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | Non
     check_regime(regime)
     config, rows = results.config, []
     bootstrap = Bootstrap(config.level, config.resamples)
-    main = [name for name in config.controls if CONTROLS[name].is_main]
+    controls = [name for name in config.controls if CONTROLS[name].applies_to(regime)]
     circuits = {GOLD: GOLD, regime: regime} | {
-        name: CONTROLS[name].name_in(regime) for name in main if CONTROLS[name].applies_to(regime)
+        name: CONTROLS[name].name_in(regime) for name in controls
     }
     for key in _settings(results):
         unbounded = unbounded_tasks(results, key[0], view=view)
@@ -201,7 +201,7 @@ def levels(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | Non
                     "seeds": min(len(one.seeds) for one in found),
                 }
             )
-    return Table(pd.DataFrame(rows), f"{regime}, gold and the main controls, mean over tasks")
+    return Table(pd.DataFrame(rows), f"{regime}, gold and every control, mean over tasks")
 
 
 @checked_arguments
