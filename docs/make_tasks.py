@@ -1,4 +1,4 @@
-"""Write docs/tasks.md: the tasks in natural English, and what pretrained models do on them.
+"""Write docs/tasks.md: the tasks in natural English, and the accuracy of pretrained models.
 
 python benchmarks/task_accuracy.py --models FOLDER
 python docs/make_tasks.py
@@ -22,8 +22,8 @@ HEAD = """\
 `load_task` draws these {n_tasks} tasks of {n_families} families in the same way as those of the
 bundled models, which do not know their words. No pair needs a network, and no problem is in two
 splits: where a task asks for a fact, the facts of the test split are in no prompt of the train
-split. The two prompts of a pair have equally many tokens, and each answer is one token, under the
-tokenizers of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and SmolLM2. Under another tokenizer, the
+split. The two prompts of a pair have the same number of tokens, and each answer is one token, with
+the tokenizers of GPT-2, Pythia, Llama-3, Qwen-2.5, Gemma 3 and SmolLM2. With another tokenizer, the
 pairs that do not fit are left out, and a warning lists them with the reason.
 
 ```pycon
@@ -38,16 +38,16 @@ files of `dfa_tl/tasks/generators/`; `tests/test_every_task.py` checks whatever 
 ## Tasks
 
 The first pair of each task's test split: the clean prompt with its answer, and the corrupt prompt
-with the wrong answer, which is right there. A line break is written `\\n`.
+with the wrong answer, which is right for that prompt. A line break is written `\\n`.
 """
 ACCURACY = """
-## What models do on them
+## Accuracy of pretrained models
 
-Accuracy on test pairs: the share of pairs whose answer has a larger logit than the wrong answer. In
-brackets the mean logit difference on the clean and on the corrupt prompts, in float32. A task
-counts as done from an accuracy of {done} on and is then set in bold. A dash: not measured. The
-weights of these models are {precision}: close to the published ones, not equal to them. With few
-pairs the accuracy is coarse.
+Accuracy on test pairs is the share of pairs whose answer has a larger logit than the wrong answer.
+Brackets give the mean logit difference on the clean and on the corrupt prompts, in float32. A task
+counts as solved at an accuracy of {done} or more, in bold. A dash means not measured. The weights of
+these models are {precision}: close to the published ones, but not equal. With few pairs the
+accuracy is coarse.
 
 Made by `python benchmarks/task_accuracy.py --models FOLDER`.
 
@@ -81,7 +81,7 @@ def cell(row: pd.Series) -> str:
 
 
 def results(rows: pd.DataFrame) -> str:
-    """A table of tasks and models, and how many tasks each model does."""
+    """A table of tasks and models, and how many tasks each model solves."""
     found = {(row.model, row.task): cell(row) for row in rows.itertuples()}
     names = list(dict.fromkeys(rows.model))
     pairs = {name: sorted(set(rows[rows.model == name].pairs)) for name in names}
@@ -95,7 +95,7 @@ def results(rows: pd.DataFrame) -> str:
         done = measured[measured.accuracy >= DONE].task
         families = {ENGLISH[task].family for task in done}
         lines.append(
-            f"- {name} does {len(done)} tasks of {len(families)} families; {len(measured)} of the "
+            f"- {name} solves {len(done)} tasks of {len(families)} families; {len(measured)} of the "
             f"{len(ENGLISH)} tasks were measured."
         )
     return "\n".join(lines) + "\n"

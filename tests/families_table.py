@@ -28,25 +28,24 @@ HEAD = """\
 # Supported architectures
 
 Every architecture that TransformerLens knows is either right or refused when it is loaded. The
-table says what the test suite found.
+tables show what the test suite found.
 
 **Right** means: on a small model with random weights, made from the architecture's own Transformers
 configuration, the logits, the scores of `nap` and `exact` and a faithfulness curve equal those of
 plain Hugging Face modules and autograd to 1e-4, for prompts of unequal length in one batch and one
 at a time, from token ids and from text, with a tokenizer that has a BOS token and with one that has
 none; and `check()` passes. **Refused** means that `load_model` raises a `ModelError` with the
-reason. "No decoder of text alone" and "Transformers has no code of its own for it" are told from
-the settings of a model, before weights are read: the tests give `load_model` a folder with such
-settings, no whole model. The last column names the major versions of TransformerLens on which the
-tests had that outcome.
+reason. "No decoder of text alone" and "Transformers has no code of its own for it" follow from a
+model's configuration, before weights are read: for these the tests give `load_model` a folder with
+the configuration only. The last column names the major versions of TransformerLens with that
+outcome.
 
-Where a norm follows attention, heads are read and patched before the output projection as
-everywhere. That is exact, but the writes of a layer's heads do not add up singly: the norm of their
-sum is what is added to the residual stream. MLPs are read and patched after a norm of their own.
-Multipliers and norms of the embedding change no score of a node.
+Where a norm follows attention, heads are read and patched before the output projection, as in all
+models. That is exact, but the heads of a layer do not write to the residual stream separately: the
+norm of their sum is added to it. Where a norm follows an MLP, the MLP is read and patched after that
+norm. Multipliers and norms of the embedding do not change a node's score.
 
-How a model is checked when it is loaded, whatever its architecture, is told in
-[Use your own model](how-to/own_model.md).
+[Use your own model](how-to/own_model.md) describes how every model is checked when it is loaded.
 
 Made by `python -m pytest -m "slow or not slow" tests/test_architectures.py --families-table`, run
 once with each major version of TransformerLens; not edited by hand.

@@ -89,4 +89,4 @@ def test_they_run_from_clean(tmp_path):
     for text in ("NodeScores toy-small ioi", "FaithfulnessCurve toy-large ioi"):
         assert text in shown
     assert "second_operand on toy-small" in str(outputs["own_task"])
-    assert "CPR of carried-over circuits" in str(outputs["paper_tables"])
+    assert "CPR of transferred circuits" in str(outputs["paper_tables"])

@@ -206,7 +206,7 @@ def levels(results: Results, regime: str = Regime.ZERO_SHOT, *, view: View | Non
 
 @checked_arguments
 def effect_by_choice(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> Table:
-    """CPR of `regime` minus the control without a source, in every way of measuring.
+    """CPR of `regime` minus the control without a source, under every evaluation setting.
 
     Means over tasks; the headline's comes first.
 
@@ -248,7 +248,7 @@ def effect_by_choice(results: StudyResults, regime: str = Regime.ZERO_SHOT) -> T
     table = table.sort_values(
         list(orders), key=lambda column: column.map(ranks[column.name]), ignore_index=True
     )
-    return Table(table, f"CPR: {regime} minus {control} by way of measuring, mean over tasks")
+    return Table(table, f"CPR: {regime} minus {control} by evaluation setting, mean over tasks")
 
 
 @checked_arguments

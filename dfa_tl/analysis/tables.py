@@ -62,7 +62,7 @@ def leaderboard(results: Results) -> Table:
                 names = [_variant_name(label, variant, main) for variant in chosen["variant"]]
                 parts.append(chosen.assign(setting=names))
     table = _mean_by_task(pd.concat(parts), ["pair", "method", "setting"], config.tasks)
-    return Table(table, title("CPR of carried-over circuits", results))
+    return Table(table, title("CPR of transferred circuits", results))
 
 
 @checked_arguments
@@ -151,12 +151,12 @@ def cross_task(results: Results) -> Table:
     chosen = chosen.sort_values("trained on", key=lambda names: names.map(order), kind="stable")
     chosen = chosen.sort_values(["pair", "method"], kind="stable")
     table = _mean_by_task(chosen, ["pair", "method", "trained on"], results.config.tasks)
-    return Table(table, title("CPR by train and test task", results))
+    return Table(table, title("CPR by training and test task", results))
 
 
 @checked_arguments
 def sensitivity(results: StudyResults) -> Table:
-    """One row per circuit, one column per way of measuring; only the first of several draws."""
+    """One row per circuit, one column per evaluation setting; only the first of several draws."""
     rows: Any = results.frame()
     first: Any = results.headline().iloc[:1]
     varied = rows[rows["draw"] == 0]
@@ -172,7 +172,7 @@ def sensitivity(results: StudyResults) -> Table:
     wide = varied.assign(way=columns).pivot_table(
         index=keys, columns="way", values="cpr", sort=False
     )
-    return Table(wide.rename_axis(columns=None).reset_index(), "CPR by way of measuring")
+    return Table(wide.rename_axis(columns=None).reset_index(), "CPR by evaluation setting")
 
 
 @checked_arguments
@@ -185,7 +185,7 @@ def structure(results: Results) -> Table:
     ]
     numbers = rows.assign(**{name: pd.to_numeric(rows[name]) for name in values})
     means = numbers.groupby(["pair", "method", "regime", "variant"], sort=False)[values].mean()
-    return Table(means.reset_index(), "Structure kept")
+    return Table(means.reset_index(), "Similarity to the gold circuit")
 
 
 def title(what: str, results: Results) -> str:

@@ -68,7 +68,7 @@ class PairSpec:
 
 
 class View(NamedTuple):
-    """One way of measuring."""
+    """One evaluation setting."""
 
     protocol: str
     ranking: str
