@@ -45,8 +45,8 @@ ACCURACY = """
 
 Accuracy on test pairs is the share of pairs whose answer has a larger logit than the wrong answer.
 Brackets give the mean logit difference on the clean and on the corrupt prompts, in float32. A task
-counts as solved at an accuracy of {done} or more, in bold. A dash means not measured. The weights of
-these models are {precision}: close to the published ones, but not equal. With few pairs the
+counts as solved at an accuracy of {done} or more, in bold. A dash means not measured. The weights
+of these models are {precision}: close to the published ones, but not equal. With few pairs the
 accuracy is coarse.
 
 Made by `python benchmarks/task_accuracy.py --models FOLDER`.
@@ -95,8 +95,8 @@ def results(rows: pd.DataFrame) -> str:
         done = measured[measured.accuracy >= DONE].task
         families = {ENGLISH[task].family for task in done}
         lines.append(
-            f"- {name} solves {len(done)} tasks of {len(families)} families; {len(measured)} of the "
-            f"{len(ENGLISH)} tasks were measured."
+            f"- {name} solves {len(done)} tasks of {len(families)} families; {len(measured)} of "
+            f"the {len(ENGLISH)} tasks were measured."
         )
     return "\n".join(lines) + "\n"
 

@@ -42,8 +42,8 @@ outcome.
 
 Where a norm follows attention, heads are read and patched before the output projection, as in all
 models. That is exact, but the heads of a layer do not write to the residual stream separately: the
-norm of their sum is added to it. Where a norm follows an MLP, the MLP is read and patched after that
-norm. Multipliers and norms of the embedding do not change a node's score.
+norm of their sum is added to it. Where a norm follows an MLP, the MLP is read and patched after
+that norm. Multipliers and norms of the embedding do not change a node's score.
 
 [Use your own model](how-to/own_model.md) describes how every model is checked when it is loaded.
 
