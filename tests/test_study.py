@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,9 @@ from dfa_tl.controls import CONTROLS
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.errors import ConfigError, FileFormatError
 from dfa_tl.evaluation.curve import MIB_KS
+from dfa_tl.report import page
 from dfa_tl.seeds import seed_of
-from dfa_tl.study import PairSpec, StudyConfig, StudyResults, local_pool, run_study
+from dfa_tl.study import PairSpec, StudyConfig, StudyResults, local_pool, run, run_study
 from dfa_tl.study import inputs as inputs_module
 from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Job
@@ -381,6 +383,23 @@ def test_two_processes_give_what_one_gives(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_study_that_goes_on_elsewhere_says_so(tiny, tmp_path, monkeypatch):
+    assert all(len(counts) == 1 for counts in tiny.made_with.values())
+    assert tiny.dates
+    assert not page._notices(tiny)
+    folder = tmp_path / "study"
+    shutil.copytree(tiny.folder, folder)
+    shutil.rmtree(results_of(StudyResults.load(folder))[-1])
+    elsewhere = {**run._versions(), "hardware": "another processor"}
+    monkeypatch.setattr(run, "_versions", lambda: elsewhere)
+    results = run_study(tiny.config, folder, progress=False)
+    assert results.made_with["hardware"]["another processor"] == 1
+    (sentence, listing), *others = page._notices(results)
+    assert sentence.startswith("Results were made with different hardware.")
+    assert not others
+    assert "hardware another processor: 1 job" in listing
+
+
 def test_submitit(tiny, tmp_path):
     submitit = pytest.importorskip("submitit")
     executor: Executor = submitit.AutoExecutor(tmp_path / "logs", cluster="local")

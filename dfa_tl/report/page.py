@@ -31,7 +31,7 @@ from dfa_tl.report.figures import Subject
 from dfa_tl.report.findings import Headline, headline, regime_of
 from dfa_tl.report.further_figures import with_further_figures
 from dfa_tl.report.sections import Section, sections
-from dfa_tl.report.wording import arrow, typeset, with_limits
+from dfa_tl.report.wording import arrow, listed, typeset, with_limits
 from dfa_tl.study.results import StudyResults
 from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
 
@@ -161,12 +161,16 @@ def _byline(results: StudyResults) -> str:
             counted(len(config.methods), "attribution method"),
             counted(len(config.seeds), "seed"),
             f"{counted(config.test_pairs, 'test pair')} per task",
+            *(
+                results.dates
+                and [" to ".join(dict.fromkeys((results.dates[0], results.dates[-1])))]
+            ),
         ]
     )
 
 
 def _notices(results: StudyResults) -> list[Notice]:
-    """Which jobs are missing and which failed."""
+    """Which jobs are missing, which failed, and whether all were made alike."""
     notices = []
     if missing := results.missing:
         n_jobs = len(results.jobs)
@@ -183,6 +187,19 @@ def _notices(results: StudyResults) -> list[Notice]:
     if failures := results.failures:
         named = [f"{one.job}: {_last_line(one.traceback)}" for one in failures]
         notices.append((f"{counted(len(failures), 'job')} failed.", named))
+    several = {name: counts for name, counts in results.made_with.items() if len(counts) > 1}
+    if several:
+        notices.append(
+            (
+                f"Results were made with different {listed(several)}. Numbers may differ in their "
+                "last digits. To rule this out, run the study in a new folder.",
+                [
+                    f"{name} {version}: {counted(n, 'job')}"
+                    for name, counts in several.items()
+                    for version, n in counts.items()
+                ],
+            )
+        )
     return notices
 
 

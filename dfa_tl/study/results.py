@@ -103,13 +103,28 @@ class StudyResults(OnHub):
         return cls(where, *read_description(where))
 
     @cached_property
-    def versions(self) -> dict[str, str]:
-        """Versions of Python and the packages that made the results; several where they differ."""
-        found: dict[str, dict[str, None]] = {}
+    def made_with(self) -> dict[str, dict[str, int]]:
+        """Versions of packages, and the hardware, that made the results: in how many jobs each.
+
+        A study that went on after an update, or on another machine, has several of a kind.
+        """
+        found: dict[str, dict[str, int]] = {}
         for job in self.jobs:
-            for package, version in ((self.manifest(job) or {}).get("versions") or {}).items():
-                found.setdefault(package, {})[version] = None
-        return {package: ", ".join(versions) for package, versions in found.items()}
+            for name, version in ((self.manifest(job) or {}).get("versions") or {}).items():
+                counts = found.setdefault(name, {})
+                counts[version] = counts.get(version, 0) + 1
+        return found
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """The same without counts: several versions of a package are listed with commas."""
+        return {name: ", ".join(counts) for name, counts in self.made_with.items()}
+
+    @cached_property
+    def dates(self) -> tuple[str, ...]:
+        """The days (UTC) on which results were made, in order."""
+        days = {(self.manifest(job) or {}).get("date") for job in self.jobs}
+        return tuple(sorted(day for day in days if day))
 
     @checked_arguments
     def save(self, path: str | Path) -> None:

@@ -32,11 +32,15 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import nullcontext
+from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import dfa_tl
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
@@ -75,13 +79,25 @@ def run_job(job: Job, store: Store) -> None:
         )
     began = time.perf_counter()
     result = job.run(store)
-    facts = {**result.facts, "versions": _package_versions()}
+    today = datetime.now(timezone.utc).date().isoformat()
+    facts = {**result.facts, "versions": _versions(), "date": today}
     store.save(job, result.write, facts, time.perf_counter() - began)
 
 
 @cache
-def _package_versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+def _versions() -> dict[str, str]:
+    """What numbers may depend on in their last digits: packages, processor and graphics cards."""
+    processors = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    if torch.cuda.is_available():
+        processors += sorted(
+            {torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())}
+        )
+    return {
+        "dfa_tl": dfa_tl.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "hardware": " ".join(processors),
+    }
 
 
 def run_jobs(jobs: Iterable[Job], folder: str) -> dict[str, str]:
