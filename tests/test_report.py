@@ -273,7 +273,7 @@ def test_a_study_of_one_task_is_about_a_regime_that_it_can_have(study):
 def test_words_for_an_interval_that_includes_zero():
     words = said(dict(zip(ALL_TASKS, (0.4, 0.3, -0.2, 0.02), strict=True)))
     assert (
-        "include zero: the study does not show that the source helps on further tasks."
+        "include zero: the study does not show that the source helps on other tasks."
         in words["Is the source needed?"]
     )
     assert words["Is the source needed?"].startswith("Not shown: CPR +0.13 [")
@@ -457,13 +457,13 @@ def test_further_methods_are_folded_below_the_first(report_files):
     ]  # fmt: skip
     folded = [one for one in page.all("details") if one.get("class") == "further"]
     assert len(folded) == 3  # cross-task has nothing to fold
-    assert "Figures of further pairs and methods are folded below these." in page.text
+    assert "Figures of other pairs and methods are folded below these." in page.text
     assert "leaves out" not in page.text
 
 
 def test_one_pair_and_method_have_none_further(page):
     assert {"class": "further"} not in page.all("details")
-    assert "further pairs and methods" not in page.text
+    assert "other pairs and methods" not in page.text
 
 
 def of_pair_and_method(subject: Subject) -> list:

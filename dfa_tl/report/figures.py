@@ -92,7 +92,7 @@ class Figure:
         caption: How to read it.
         draw: Draws it.
         per: What there is one of it for; those per pair and method are repeated, folded, for the
-            further pairs and methods of the study.
+            other pairs and methods of the study.
 
     Raises:
         ConfigError: there is no such section.

@@ -161,7 +161,7 @@ def _source(contrast: Contrast | None, regime: Regime) -> Statement:
         "better by one measure": (f"By {measure} only", "The interval of the other includes zero."),
         "not shown": (
             "Not shown",
-            "Both intervals include zero: the study does not show that the source helps on further "
+            "Both intervals include zero: the study does not show that the source helps on other "
             "tasks.",
         ),
         "CPR and CMD disagree": (

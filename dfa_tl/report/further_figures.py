@@ -76,7 +76,7 @@ def _size(one: Drawing | NotDrawn) -> int:
 
 
 def _note(has_further: bool, left_out: Sequence[str], limit: int) -> str:
-    text = " Figures of further pairs and methods are folded below these." if has_further else ""
+    text = " Figures of other pairs and methods are folded below these." if has_further else ""
     text += " Tables cover every pair and method."
     if left_out:
         more = len(left_out) - NAMED

@@ -26,7 +26,7 @@ from dfa_tl.viz.attention import AttentionView, attention_view, token_view
 
 AVERAGE_NOTE = (
     "sd is the standard deviation of the average over seeds. The interval is Student's t over the "
-    "tasks and applies to further tasks. Rows share their tasks, so compare two rows by the "
+    "tasks and applies to other tasks. Rows share their tasks, so compare two rows by the "
     "interval of their difference, not by the overlap of their intervals."
 )
 NOTES: Mapping[str, str] = {
@@ -34,7 +34,7 @@ NOTES: Mapping[str, str] = {
     "control_levels": f"Mean over seeds and draws; {AVERAGE_NOTE} The control target_only has seen "
     "the test task; the other trained controls have not.",
     "overall": "Intervals resample families of tasks, seeds and test pairs together, so they apply "
-    "to further tasks and seeds. Better: how many tasks have a difference above zero.",
+    "to other tasks and seeds. Better: how many tasks have a difference above zero.",
     "recovery": "Recovery is CPR divided by gold CPR. For recovery above the floor, the CPR of "
     "random W is subtracted from both; this is unstable where gold is close to random W, and is "
     "left out where it has no meaning.",

@@ -118,7 +118,7 @@ def _draw_legend(figure: go.Figure, level: str, columns: int) -> int:
         (f"mean over seeds, {level} interval over pairs", {"marker": _KEY, "error_x": _KEY_BAR}),
         ("one seed", {"marker": _tick(QUIET)}),
         ("gold", {"line": gold}),
-        ("floor: recovers nothing before all nodes are kept", {"line": _FLOOR}),
+        ("floor: nothing recovered before all nodes are kept", {"line": _FLOOR}),
     )
     for name, look in entries:
         mode = "lines" if "line" in look else "markers"

@@ -4,7 +4,7 @@
            of models and those made for the task (the hover text has the source's passes)
 
 The frontier joins the circuits that no other circuit beats at the same cost or less. A few series
-have colours; all further circuits are small and grey, and their names are in the hover texts.
+have colours; all other circuits are small and grey, and their names are in the hover texts.
 """
 
 from __future__ import annotations
