@@ -42,7 +42,7 @@ def with_further_figures(
         for figure in repeated if size < limit else ():
             one = draw(figure, each, f"-{number + 2}")
             if isinstance(one, NotDrawn):
-                one = replace(one, title=f"{one.title}, {each.pair} under {each.method}")
+                one = replace(one, title=f"{one.title}, {each.pair} with {each.method}")
             found[f"figure-{figure.name}"] = one
         size += sum(map(_size, found.values()))
         if size >= limit:

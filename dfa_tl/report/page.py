@@ -38,7 +38,7 @@ from dfa_tl.viz.attention import circuitsvis_script, view_script, view_style
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES_OF_A_REGIME = ("levels", "overall", "effect_by_choice", "break_even")
 LISTED_JOBS = 20  # missing jobs that are named
-MOST_BYTES = 8_000_000  # figures of further pairs and methods stop before it
+MOST_BYTES = 8_000_000  # figures of other pairs and methods stop before it
 
 Notice = tuple[str, list[str]]
 """What is missing or failed: a sentence, and the list that unfolds below it."""

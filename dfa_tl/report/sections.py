@@ -83,7 +83,7 @@ class Section:
         title: Its heading.
         text: A paragraph before its figures.
         drawings, tables, views: Its figures, tables and attention views.
-        further: Figures of further pairs and methods, each folded below its title.
+        further: Figures of other pairs and methods, each folded below its title.
         terms: Names and their meanings.
         code: Listings by heading.
     """
