@@ -76,7 +76,7 @@ def cross_task_heatmap(
     diagonal = [np.diagonal(each[:-1]) for each in matrices.values()]
     off = [each[:-1][~np.eye(len(tasks), dtype=bool)] for each in matrices.values()]
     alt = (
-        f"CPR by training and test task of {', '.join(pairs)} under {', '.join(methods)}: "
+        f"CPR by training and test task of {', '.join(pairs)} with {', '.join(methods)}: "
         f"{_range(diagonal)} on the diagonal, where W was trained on the test task, "
         f"{_range(off)} off it, {_range([each[-1] for each in matrices.values()])} for gold."
     )
