@@ -36,6 +36,7 @@ from dfa_tl.report.sections import Section, with_average_intervals
 from dfa_tl.report.wording import signed, typeset
 from dfa_tl.study import StudyConfig, StudyResults
 from dfa_tl.study.schedule import Failure
+from dfa_tl.tasks import TOY_TASKS
 from small_studies import HEADS, MARKUP, SMALL, TASKS
 from stand_in import StandIn
 
@@ -104,7 +105,8 @@ def test_the_first_screen_says_what_the_numbers_say(study, page):
     ours = means["cpr"]["zero-shot"]
     lead = f"Without seeing the task or its family, transferred circuits recover {ours:.0%} of"
     assert lead in page.text
-    for name, words in (("gold", "on the target (gold)"), ("random_W", "random rankings")):
+    named = {"gold": "gold, attributed directly on the target", "random_W": "random W"}
+    for name, words in named.items():
         cpr, cmd = means.loc[name]
         assert f"{words}: CPR {cpr:.2f}, CMD {cmd:.2f}" in page.text
     overall = analysis.overall(study).frame.set_index("against")
@@ -118,7 +120,13 @@ def test_the_first_screen_says_what_the_numbers_say(study, page):
         assert levels["CMD"][name] == pytest.approx(means["cmd"][name])
         assert levels["low"][name] <= levels["CPR"][name] <= levels["high"][name]
     first_screen = page.text[: page.text.index("Contents")]
-    for label in ("Result", "Is the source needed?", "Is there something better?", "Limits"):
+    for label in (
+        "Result",
+        "Does the source help?",
+        "Is there something better?",
+        "Limits",
+        "Next",
+    ):
         assert label in first_screen
     bars = [text for text in page.texts if re.fullmatch(r"CMD [0-9.]+", text.strip())]
     assert len(bars) == len(levels)
@@ -147,9 +155,13 @@ def said(
     unbounded: Sequence[str] = (),
     ways: Sequence[tuple[str, str, float]] = (),
     level: float = 0.6,
+    means: Sequence[float] = (),
     **changes,
 ) -> dict[str, str]:
-    """The first screen of a study in which zero-shot exceeds both controls by so much per task."""
+    """The first screen of a study in which zero-shot exceeds both controls by so much per task.
+
+    `means` are the differences from mean_gold and mean_mask, whose intervals reach .1 on each side.
+    """
     tasks = list(differences)
     if "config_level" in changes:
         changes["level"] = changes.pop("config_level")
@@ -197,11 +209,17 @@ def said(
             | {"p (Holm)": 0.2 if abs(value) < 0.05 else 0.01}
             for task, value in differences.items()
         ]
+    rows_of_controls = [
+        {**row, "against": name} for row in overall for name in ("uniform_s", "target_only")
+    ] + [
+        {**overall[0], "against": name, "difference": value, "CMD difference": -value}
+        | {"low": value - 0.1, "high": value + 0.1}
+        | {"CMD low": -value - 0.1, "CMD high": -value + 0.1}
+        for name, value in zip(("mean_gold", "mean_mask"), means, strict=False)
+    ]
     tables = {
         "levels": levels,
-        "overall": pd.DataFrame(
-            [{**row, "against": name} for row in overall for name in ("uniform_s", "target_only")]
-        ),
+        "overall": pd.DataFrame(rows_of_controls),
         "effect:uniform_s": pd.DataFrame(effects),
         "effect:target_only": pd.DataFrame(effects),
         "effect_by_choice": pd.DataFrame(
@@ -222,10 +240,10 @@ def test_words_for_an_interval_above_zero():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)))
     assert (
         "Both intervals exclude zero. CPR is higher on ioi, mcqa, arc_easy and arc_challenge."
-        in words["Is the source needed?"]
+        in words["Does the source help?"]
     )
-    assert words["Is the source needed?"].startswith("Yes: CPR +0.30 [")
-    assert ", CMD −0.30 [−0.31, −0.29]. " in words["Is the source needed?"]
+    assert words["Does the source help?"].startswith("Yes: CPR +0.30 [")
+    assert ", CMD −0.30 [−0.31, −0.29]. " in words["Does the source help?"]
     better = words["Is there something better?"]
     assert better.startswith("No control has a lower mean CMD (2 controls measured).")
 
@@ -257,10 +275,13 @@ def test_words_for_how_it_was_measured():
     )
     assert "and 99.9% intervals from resampling 4 families, 2 seeds and" in words["Result"]
     beyond = said(SAME, level=1.47)["Result"]
-    assert "transferred circuits reach a CPR of 1.47, averaged over circuit sizes." in beyond
-    assert "recover 60% of the model's behaviour" in words["Result"]
-    assert "were chosen" not in words["Limits"]  # these settings are not the default ones
-    chosen = said(SAME, variants={"default": AlignmentConfig()})["Limits"]
+    reach = "transferred circuits reach a CPR of 1.47, averaged over circuit sizes (gold 0.80)."
+    assert reach in beyond
+    share = "recover 60% of the model's behaviour, averaged over circuit sizes (gold 80%)."
+    assert share in words["Result"]
+    source = "Does the source help?"
+    assert "were chosen" not in words[source]  # these settings are not the default ones
+    chosen = said(SAME, variants={"default": AlignmentConfig()})[source]
     assert "were chosen for zero-shot CPR on validation pairs of these tasks" in chosen
 
 
@@ -274,15 +295,32 @@ def test_words_for_an_interval_that_includes_zero():
     words = said(dict(zip(ALL_TASKS, (0.4, 0.3, -0.2, 0.02), strict=True)))
     assert (
         "include zero: the study does not show that the source helps on other tasks."
-        in words["Is the source needed?"]
+        in words["Does the source help?"]
     )
-    assert words["Is the source needed?"].startswith("Not shown: CPR +0.13 [")
+    assert words["Does the source help?"].startswith("Not shown: CPR +0.13 [")
     assert (
         "CPR is higher on ioi and mcqa; lower on arc_easy; not clearly different on arc_challenge."
-        in words["Is the source needed?"]
+        in words["Does the source help?"]
     )
-    assert ", CMD −0.13 [−0.56, +0.30]. " in words["Is the source needed?"]
+    assert ", CMD −0.13 [−0.56, +0.30]. " in words["Does the source help?"]
     assert "Intervals resample 4 families, 2 seeds and the test pairs" in words["Limits"]
+
+
+def test_words_for_a_source_that_is_not_clearly_ahead_of_known_circuits():
+    source = said(SAME, means=(0.3, 0.05))["Does the source help?"]
+    assert source.startswith("Against the same training without it, yes: CPR +0.30 [")
+    assert "Against mean mask, not clearly." in source
+    assert "mean gold CPR +0.30 [+0.20, +0.40], CMD −0.30 [−0.40, −0.20]; mean mask" in source
+    assert said(SAME, means=(0.3, 0.2))["Does the source help?"].startswith("Yes: CPR +0.30 [")
+
+
+def test_words_for_what_to_run_next():
+    assert said(SAME)["Next"].startswith("Add tasks of other families")
+    assert said(SAME, seeds=(0,))["Next"].startswith("Run the study with more seeds")
+    worse = said(dict.fromkeys(ALL_TASKS, -0.3) | {"ioi": -0.31})["Next"]
+    assert "use pairs of the task on the target: a mask trained there is better." in worse
+    many = dict.fromkeys(TOY_TASKS, 0.3) | {"ioi": 0.31}
+    assert said(many)["Next"].startswith("Repeat it on another pair of models")
 
 
 @pytest.mark.parametrize(
@@ -308,8 +346,8 @@ def test_a_verdict_looks_at_both_measures(cpr, cmd, seeds, verdict):
 
 def test_one_seed_gives_no_verdict():
     words = said(dict(zip(ALL_TASKS, (0.3, 0.31, 0.29, 0.3), strict=True)), seeds=(0,))
-    assert words["Is the source needed?"].startswith("No verdict from one seed: CPR +0.30")
-    assert "CPR is higher" not in words["Is the source needed?"]
+    assert words["Does the source help?"].startswith("No verdict from one seed: CPR +0.30")
+    assert "CPR is higher" not in words["Does the source help?"]
     less = said(dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), seeds=(0,))
     assert less["Is there something better?"].startswith("No verdict (one seed), but a lower")
 
@@ -318,7 +356,7 @@ def test_words_for_an_interval_below_zero():
     words = said(
         dict(zip(ALL_TASKS, (-0.3, -0.31, -0.29, -0.3), strict=True)), methods=("nap", "exact")
     )
-    assert words["Is the source needed?"].startswith("No, it harms: CPR −0.30 [")
+    assert words["Does the source help?"].startswith("No, it harms: CPR −0.30 [")
     better = words["Is there something better?"]
     assert better.startswith("Yes: no source and target only.")
     assert "No source: trained in the same way on the same tasks, but with constant" in better
@@ -584,7 +622,7 @@ def test_a_study_of_which_parts_are_missing(study, tmp_path):
     results = without(study, tmp_path / "part", is_lost)
     page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert f"This study is not complete: {len(results.missing)} of" in page.text
-    assert "Mean of 1 task, carried over" in page.text
+    assert "Mean of 1 task, from" in page.text
     assert "from resampling the test pairs" in page.text
     assert "Not drawn (W): the result of align" in page.text
     assert {"id": "figure-curves", "class": "drawing"} in page.all("figure")

@@ -16,10 +16,11 @@ import pandas as pd
 
 from dfa_tl import analysis
 from dfa_tl.analysis.select import counted, main_rows
+from dfa_tl.controls.control import Need
 from dfa_tl.controls.regimes import GOLD, Regime
-from dfa_tl.controls.registry import CONTROLS, NO_SOURCE, RANDOM
+from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE, RANDOM
 from dfa_tl.report.contrasts import Contrast, Level, contrasts, levels_of, rows_of
-from dfa_tl.report.limitations import Statement, limits
+from dfa_tl.report.limitations import FEW_FAMILIES, Statement, how_settings_were_chosen, limits
 from dfa_tl.report.wording import capitalized, listed, number, with_limits
 from dfa_tl.study.config import PairSpec, StudyConfig
 from dfa_tl.study.results import StudyResults
@@ -36,8 +37,9 @@ class Headline:
         pair: The pair of models.
         method: Attribution method.
         regime: What the statements are about.
-        statements: The result, whether the source is needed, what is better, and the limits.
-        levels: CPR of gold, the regime and the main controls, the lowest first.
+        statements: The result, whether the source helps, what is better, the limits, and what to
+            run next.
+        levels: CPR and CMD of gold, the regime and every control, the lowest CPR first.
     """
 
     pair: PairSpec
@@ -76,16 +78,17 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
         )
         nothing = Statement("Result", "Nothing can be claimed yet.", why)
         return Headline(pair, method, regime, (nothing, limits(results, found, tables)))
-    source = found.get(NO_SOURCE.name)
+    first = found.get(NO_SOURCE.name) or found.get(GOLD)
     return Headline(
         pair,
         method,
         regime,
         (
-            _result(levels, source or found.get(GOLD), regime, pair, unbounded, config),
-            _source(source, regime),
+            _result(levels, first, regime, pair, unbounded, config),
+            _source(found, regime, config),
             _better(found, tables, regime, config, method),
             limits(results, found, tables, ways),
+            _next(found, regime),
         ),
         tuple(levels.values()),
     )
@@ -97,6 +100,7 @@ def regime_of(config: StudyConfig) -> Regime:
     return possible[0] if possible else Regime(config.regimes[0])
 
 
+KNOWN_CIRCUITS = {Need.TRAINING_GOLD, Need.TRAINING_MASKS}
 SEEN = {
     Regime.ZERO_SHOT: "Without seeing the task or its family",
     Regime.LEAVE_TASK_OUT: "Without seeing the task itself",
@@ -116,18 +120,20 @@ def _result(
     config: StudyConfig,
 ) -> Statement:
     ours = levels[regime]
-    what = f"reach a CPR of {number(ours.cpr.estimate)}"
-    if 0 <= ours.cpr.estimate <= 1:  # beyond 1, f overshoots
-        what = f"recover {ours.cpr.estimate:.0%} of the model's behaviour"
-    lead = f"{SEEN[regime]}, transferred circuits {what}"
+    is_share = 0 <= ours.cpr.estimate <= 1  # beyond 1, f overshoots
+    what = "recover {} of the model's behaviour" if is_share else "reach a CPR of {}"
+    beside = [
+        f"{levels[name].label} {_amount(levels[name], is_share)}"
+        for name in (GOLD, RANDOM.name)
+        if name in levels
+    ]
+    among = f" ({', '.join(beside)})" if beside else ""
+    lead = f"{SEEN[regime]}, transferred circuits {what.format(_amount(ours, is_share))}"
     parts = [f"CPR {with_limits(ours.cpr)}, CMD {with_limits(ours.cmd)}"]
-    for name, words in (
-        (GOLD, "circuits attributed directly on the target (gold)"),
-        (RANDOM.name, "random rankings"),
-    ):
+    for name, words in ((GOLD, "gold, attributed directly on the target"), (RANDOM.name, "")):
         if (other := levels.get(name)) is not None:
             cpr, cmd = number(other.cpr.estimate), number(other.cmd.estimate)
-            parts.append(f"{words}: CPR {cpr}, CMD {cmd}")
+            parts.append(f"{words or other.label}: CPR {cpr}, CMD {cmd}")
     parts.append(
         "a circuit that recovers nothing before all nodes are kept (floor): "
         f"CPR {number(ours.floor)}"
@@ -139,20 +145,28 @@ def _result(
         else ""
     )
     resampled = f" from resampling {contrast.resampled}" if contrast else ""
+    variant = config.default_variant
+    settings = "" if variant == "default" else f', with the settings "{variant}"'
     return Statement(
         "Result",
-        f"{lead}, averaged over circuit sizes.",
+        f"{lead}, averaged over circuit sizes{among}.",
         f"{capitalized('; '.join(parts))}. Mean of {counted(ours.n_tasks, 'task')}, from "
         f"{pair.source} to {pair.target}, with {config.methods[0]} scores and "
-        f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}, with "
-        f'the settings "{config.default_variant}". Measured with protocol {config.protocols[0]}, '
+        f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}"
+        f"{settings}. Measured with protocol {config.protocols[0]}, "
         f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric "
         f"{config.metrics[0]}.{left_out}",
     )
 
 
-def _source(contrast: Contrast | None, regime: Regime) -> Statement:
-    label = "Is the source needed?"
+def _amount(level: Level, is_share: bool) -> str:
+    return f"{level.cpr.estimate:.0%}" if is_share else number(level.cpr.estimate)
+
+
+def _source(found: Mapping[str, Contrast], regime: Regime, config: StudyConfig) -> Statement:
+    """Whether the regime beats its twin without a source, and the known tasks' mean circuits."""
+    label = "Does the source help?"
+    contrast = found.get(NO_SOURCE.name)
     if contrast is None:
         return Statement(label, "Not tested.", f'The control "{NO_SOURCE.label}" was not measured.')
     measure = " and ".join(contrast.ahead or contrast.behind)
@@ -169,16 +183,34 @@ def _source(contrast: Contrast | None, regime: Regime) -> Statement:
             "One says that the source helps, the other that it harms: look at the curves.",
         ),
         "worse": ("No, it harms", f"The circuits are clearly worse by {measure}."),
-        "one seed": ("No verdict from one seed", "Run the study with several seeds."),
+        "one seed": ("No verdict from one seed", ""),
     }[contrast.verdict]
-    return Statement(
-        label,
-        f"{answer}: CPR {with_limits(contrast.cpr, sign=True)}, "
-        f"CMD {with_limits(contrast.cmd, sign=True)}.",
-        f"This is {regime} minus {NO_SOURCE.label}, a mask trained in the same way on the same "
-        "tasks but with constant source scores. A source that helps raises CPR and lowers CMD. "
-        f"{so} {_by_task(contrast)}".strip(),
+    means = [one for name, one in found.items() if name in CONTROLS and _is_mean(name)]
+    unclear = [one for one in means if one.verdict != "better"]
+    by = f"CPR {with_limits(contrast.cpr, sign=True)}, CMD {with_limits(contrast.cmd, sign=True)}"
+    lead = f"{answer}: {by}."
+    if contrast.verdict == "better" and unclear:
+        names = listed(CONTROLS[one.against].label for one in unclear)
+        lead = f"Against the same training without it, yes: {by}. Against {names}, not clearly."
+    beside = "; ".join(
+        f"{CONTROLS[one.against].label} CPR {with_limits(one.cpr, sign=True)}, "
+        f"CMD {with_limits(one.cmd, sign=True)}"
+        for one in means
     )
+    parts = (
+        f"{capitalized(regime)} minus {NO_SOURCE.label}, the same training with constant source "
+        "scores; a source that helps raises CPR and lowers CMD.",
+        so,
+        _by_task(contrast),
+        f"Minus means over the training tasks, without a source: {beside}." * bool(means),
+        how_settings_were_chosen(config),
+    )
+    return Statement(label, lead, " ".join(part for part in parts if part))
+
+
+def _is_mean(name: str) -> bool:
+    """Whether a control is made of what is known of other tasks on the target alone."""
+    return bool(CONTROLS[name].needs) and {*CONTROLS[name].needs} <= KNOWN_CIRCUITS
 
 
 def _by_task(contrast: Contrast) -> str:
@@ -255,3 +287,21 @@ def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
     if never := [task for task, own in needed.items() if own is None]:
         parts.append(f"more than were tried on {listed(never)}")
     return f"Target pairs that direct attribution needs to match {regime}: {'; '.join(parts)}."
+
+
+def _next(found: Mapping[str, Contrast], regime: Regime) -> Statement:
+    """What to run next: what the verdicts lack most comes first."""
+    contrasts_found = list(found.values())
+    steps = []
+    if any(one.n_seeds < 2 for one in contrasts_found):
+        steps.append("Run the study with more seeds: finished jobs are kept.")
+    if any(one.n_families < FEW_FAMILIES for one in contrasts_found):
+        steps.append("Add tasks of other families, so that the intervals say more.")
+    free = found.get(FREE_MASK.name)
+    if free is not None and free.verdict == "worse":
+        steps.append(
+            "To find this circuit rather than to test the transfer, use pairs of the task on the "
+            "target: a mask trained there is better."
+        )
+    steps.append("Repeat it on another pair of models: one pair says nothing about others.")
+    return Statement("Next", steps[0], " ".join(steps[1:]))

@@ -16,6 +16,9 @@ from dfa_tl.report.wording import listed, signed
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.results import StudyResults
 
+FEW_FAMILIES = 6
+"""With fewer families, an interval over them is rough."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -47,7 +50,6 @@ def limits(
     )
     parts = (
         _scope_of_intervals(found),
-        _how_settings_were_chosen(config),
         _other_choices(config, tables),
         _other_ways(ways),
     )
@@ -82,7 +84,7 @@ def _different(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     )
 
 
-def _how_settings_were_chosen(config: StudyConfig) -> str:
+def how_settings_were_chosen(config: StudyConfig) -> str:
     """How the default settings of W were chosen, if that was on these tasks and models."""
     pair, settings = config.pairs[0], config.variants[config.default_variant]
     is_bundled = {pair.source, pair.target} <= {"toy-small", "toy-large"}
@@ -100,9 +102,15 @@ def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
     first = next(iter(found.values()))
     if first.n_families < 2:
         return "One family of tasks says nothing about other families or other models."
+    rough = (
+        f" With {first.n_families} families, the limits are close to the lowest and the highest "
+        "family; their level is only nominal."
+        if first.n_families < FEW_FAMILIES
+        else ""
+    )
     return (
         f"Intervals resample {first.resampled}; they apply to tasks like these, not to other "
-        "models."
+        f"models.{rough}"
     )
 
 
