@@ -181,6 +181,16 @@ FIGURES = (
         "circuit",
     ),
     Figure(
+        "circuit-overlap",
+        "circuit",
+        "Gold and transferred circuit at each proportion of nodes kept",
+        "Which nodes of the target are in both circuits, and which in only one of them.",
+        lambda one: viz.circuit_overlap(
+            one.scores(GOLD), one.scores(one.regime), curve=one.curve()
+        ),
+        "circuit",
+    ),
+    Figure(
         "ranks",
         "circuit",
         "Ranks of predicted and gold scores",

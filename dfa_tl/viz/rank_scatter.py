@@ -55,8 +55,8 @@ def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
                     "coloraxis": "coloraxis",
                     "line": {"width": 0.8, "color": QUIET},
                 },
-                hovertemplate="%{customdata[0]}: gold rank %{x} (%{customdata[1]:.3g}), aligned "
-                "rank %{y} (%{customdata[2]:.3g})<extra></extra>",
+                hovertemplate="%{customdata[0]}: gold rank %{x} (%{customdata[1]:.3g}), "
+                "transferred rank %{y} (%{customdata[2]:.3g})<extra></extra>",
             )
         )
     best = theirs.nsmallest(NAMED, "rank")
@@ -78,7 +78,7 @@ def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
     )
     edge = 0.03 * last
     figure.update_xaxes(title="rank among gold scores", range=[1 - edge, last + edge])
-    figure.update_yaxes(title="rank among aligned scores", range=[1 - edge, last + edge])
+    figure.update_yaxes(title="rank among transferred scores", range=[1 - edge, last + edge])
     figure.update_layout(
         coloraxis={
             "colorscale": SEQUENTIAL,
@@ -91,9 +91,9 @@ def rank_scatter(aligned: NodeScores, gold: NodeScores) -> go.Figure:
     kept = sum(ours["rank"][index] <= NAMED for index in best.index)
     return finished(
         figure,
-        alt=f"Ranks of {last} nodes among aligned and among gold scores: Spearman {known}; "
-        f"{kept} of the {len(best)} best gold nodes are among the {NAMED} best aligned ones.",
-        title=f"Ranks of aligned and gold scores: Spearman {known}",
+        alt=f"Ranks of {last} nodes among transferred and among gold scores: Spearman {known}; "
+        f"{kept} of the {len(best)} best gold nodes are among the {NAMED} best transferred ones.",
+        title=f"Ranks of transferred and gold scores: Spearman {known}",
         width=660,
         height=580,
     )

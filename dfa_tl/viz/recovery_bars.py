@@ -82,7 +82,7 @@ def recovery_bars(results: Results) -> go.Figure:
             tickvals=list(range(len(methods))), ticktext=methods, showgrid=False, **where
         )
         if where["col"] == 1:
-            figure.update_yaxes(title="recovery: aligned CPR / gold CPR", **where)
+            figure.update_yaxes(title="recovery: transferred CPR / gold CPR", **where)
     name_once_in_legend(figure)
     ratios = [ratio for bar in bars.values() for ratio in bar.ratios.values()]
     figure.update_yaxes(range=[1.06 * min(0.0, *ratios), 1.06 * max(1.0, *ratios)])

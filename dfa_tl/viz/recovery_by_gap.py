@@ -81,7 +81,7 @@ def recovery_by_gap(
         )  # fmt: skip
     what = "nodes" if sizes is None else "size"
     _draw_axis(figure, list(gaps.values()), f"target {what} / source {what}")
-    figure.update_yaxes(title="recovery: aligned CPR / gold CPR", rangemode="tozero")
+    figure.update_yaxes(title="recovery: transferred CPR / gold CPR", rangemode="tozero")
     parts = [
         f"{circuit_label(regime)} {bars[name, method, regime].mean:.2f} at {gaps[name]:.3g}"
         for name in sorted(pairs, key=gaps.__getitem__)
