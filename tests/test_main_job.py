@@ -100,7 +100,7 @@ def test_readme_snippet_in_short(monkeypatch, capsys):
     monkeypatch.setattr(dfa_tl, "align", short)
     monkeypatch.setattr(dfa_tl, "load_task", partial(dfa_tl.load_task, n=4))
     exec(readme_snippet(), {})
-    assert "FaithfulnessCurve toy-large ioi" in capsys.readouterr().out
+    assert "FaithfulnessCurve(toy-large ioi: CPR" in capsys.readouterr().out
 
 
 @pytest.mark.slow
