@@ -14,7 +14,16 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 # PyTorch sums in another order with more threads: the processes that tests start get one as well.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# While the hook below imports a module, Python overlooks the compiled files of whatever else that
+# module imports first, and compiles thousands of them again: so these come before it.
+import datasets  # noqa: F401
+import plotly.subplots  # noqa: F401
+import scipy.stats  # noqa: F401
+import transformer_lens.model_bridge  # noqa: F401
+import transformers.models.llama.modeling_llama  # noqa: F401
 from jaxtyping import config, install_import_hook
+
+import typecheck  # noqa: F401
 
 with install_import_hook("dfa_tl", "typecheck.checked"):
     import dfa_tl
@@ -42,6 +51,17 @@ from oracle import Oracle, Pairs
 from tiny_models import random_pairs, tiny_model
 
 torch.set_num_threads(1)
+
+# What takes longest comes first: else one process waits while another runs its last file.
+LONGEST = (
+    "docs study_killed study notebooks main_job report study_cli study_effects browser precision "
+    "writing registries viz_study memory job_versions estimate every_task statistics oracle_parity"
+).split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 class Case(NamedTuple):
@@ -144,17 +164,38 @@ def toy_large() -> NodeModel:
 
 
 @pytest.fixture(scope="session")
-def studies_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `small_studies.py` makes: made once, also where several processes run the tests."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder that a function fills: once, also where several processes run the tests."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "small-studies"
-    with FileLock(shared / "small-studies.lock"):
-        if not folder.exists():
-            script = Path(__file__).with_name("small_studies.py")
-            subprocess.run([sys.executable, script, folder.with_suffix(".part")], check=True)
-            folder.with_suffix(".part").rename(folder)
-    return folder
+
+    def folder_of(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                fill(folder.with_suffix(".part"))
+                folder.with_suffix(".part").rename(folder)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def studies_folder(made_once: Callable[..., Path]) -> Path:
+    """What `small_studies.py` makes."""
+    script = Path(__file__).with_name("small_studies.py")
+    return made_once(
+        "small-studies",
+        lambda folder: subprocess.run([sys.executable, script, folder], check=True),
+    )
+
+
+@pytest.fixture(scope="session")
+def notebooks_folder(made_once: Callable[..., Path]) -> Path:
+    """The notebooks of examples/ with their outputs."""
+    from test_notebooks import execute_all
+
+    return made_once("notebooks", execute_all)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import dfa_tl
@@ -51,6 +54,19 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
     return found
+
+
+def test_what_is_imported_is_declared():
+    """A package that only comes with another one may be gone in the next version of that one."""
+    project = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    listed = project.partition("\ndependencies = [")[2].partition("\n[project.scripts]")[0]
+    declared = {name.lower() for name in re.findall(r'"([\w-]+)(?=[\[">=])', listed)}
+    distributions = packages_distributions()
+    for path in PACKAGE.rglob("*.py"):
+        for module in {name.partition(".")[0] for name in imports(path)}:
+            if module not in sys.stdlib_module_names | {"dfa_tl"}:
+                packages = {name.lower() for name in distributions.get(module, [module])}
+                assert packages & declared, (path, module)
 
 
 def modules():

@@ -152,7 +152,7 @@ def test_which_errors_mean_out_of_memory():
 @pytest.mark.parametrize("cache", ["device", "host", "none"])
 def test_the_cache_changes_nothing(llama, cache):
     scores = attribute(llama.model, llama.data, "nap", progress=False)
-    config = AlignmentConfig(batch_size=2)
+    config = AlignmentConfig(steps=20, batch_size=2)
 
     def train(where):
         return align(

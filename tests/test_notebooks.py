@@ -58,7 +58,7 @@ def test_only_public_names_are_used(path):
 
 async def executed(path: Path, folder: Path):
     notebook = nbformat.read(path, as_version=4)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
@@ -66,11 +66,20 @@ async def executed(path: Path, folder: Path):
     return await client.async_execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def test_they_run_from_clean(tmp_path):
-    async def run_all():
-        return await asyncio.gather(*(executed(path, tmp_path / path.stem) for path in NOTEBOOKS))
+def execute_all(folder: Path) -> None:
+    """Run the notebooks, each in a folder of its own, and write them with their outputs."""
 
-    done = dict(zip([path.stem for path in NOTEBOOKS], asyncio.run(run_all()), strict=True))
+    async def run_all():
+        return await asyncio.gather(*(executed(path, folder / path.stem) for path in NOTEBOOKS))
+
+    for path, notebook in zip(NOTEBOOKS, asyncio.run(run_all()), strict=True):
+        nbformat.write(notebook, folder / path.name)
+
+
+def test_they_run_from_clean(notebooks_folder):
+    done = {
+        path.stem: nbformat.read(notebooks_folder / path.name, as_version=4) for path in NOTEBOOKS
+    }
     outputs = {
         name: [output for cell in notebook.cells for output in cell.get("outputs", [])]
         for name, notebook in done.items()

@@ -12,7 +12,8 @@ from dfa_tl.alignment.train import soft_masked_logits
 from dfa_tl.tasks.metrics import METRICS, kl_divergence, logit_diff
 from tiny_models import KINDS
 
-ALL_KINDS = (*KINDS, "toy-small", "toy-large")
+# The larger toy has nothing that the smaller one has not, and takes most of the time.
+ALL_KINDS = (*KINDS, "toy-small", pytest.param("toy-large", marks=pytest.mark.slow))
 ABLATIONS = ("counterfactual", "zero", "mean", "mean-positional")
 TOLERANCE = 1e-4
 

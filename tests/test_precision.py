@@ -35,7 +35,11 @@ def test_W_is_trained_in_float32():
     scores = {"ioi": attribute(load_model("toy-small"), data["ioi"], progress=False)}
     results = {
         dtype: align(
-            scores, load_model("toy-large", dtype=dtype), data, AlignmentConfig(), progress=False
+            scores,
+            load_model("toy-large", dtype=dtype),
+            data,
+            AlignmentConfig(steps=30),
+            progress=False,
         )
         for dtype in (torch.float32, torch.bfloat16)
     }

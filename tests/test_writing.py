@@ -339,15 +339,14 @@ def test_files_are_read_from_the_home_folder(kind, home):
     assert StudyConfig.from_yaml(kind("~/study.yaml")).pairs[0].source == "toy-small"
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_studies_live_in_the_home_folder(kind, home, small_studies):
-    small_studies["small"].save(kind("~/study"))
-    results = StudyResults.load(kind("~/study"))
+def test_studies_live_in_the_home_folder(home, small_studies):
+    small_studies["small"].save("~/study")
+    results = StudyResults.load(Path("~/study"))
     assert not results.missing
-    analysis.write_tables(results, kind("~/tables"))
+    analysis.write_tables(results, "~/tables")
     assert (home / "tables" / "leaderboard.csv").is_file()
-    assert write_report(results, kind("~/r.html")) == home / "r.html"
-    Table(pd.DataFrame({"a": [1]})).write(kind("~/one") if kind is Path else Path("~/one"), "t")
+    assert write_report(results, Path("~/r.html")) == home / "r.html"
+    Table(pd.DataFrame({"a": [1]})).write(Path("~/one"), "t")
     assert below(home / "one") == {"t.csv", "t.md", "t.tex"}
 
 
@@ -477,7 +476,11 @@ def test_out_that_is_no_regular_file(tmp_path):
 
 
 @pytest.mark.parametrize("out", ["tmp.3Q", "page.html"])
-def test_out_of_the_report(out, tmp_path, small_studies):
+def test_out_of_the_report(out, tmp_path, small_studies, monkeypatch):
+    """The report itself is written by the tests above, and takes long."""
+    monkeypatch.setattr(
+        "dfa_tl.report.write_report", lambda results, file, **_: write_file(file, b"page")
+    )
     small_studies["small"].save(tmp_path / "study")
     (tmp_path / "tmp.3Q").mkdir()
     result = CliRunner().invoke(
@@ -486,4 +489,4 @@ def test_out_of_the_report(out, tmp_path, small_studies):
     assert result.exit_code == 0, result.output
     written = tmp_path / ("tmp.3Q/report.html" if out == "tmp.3Q" else out)
     assert result.output.strip() == str(written)
-    assert written.stat().st_size > 100_000
+    assert written.read_bytes() == b"page"
