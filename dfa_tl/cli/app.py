@@ -56,6 +56,7 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(
+    name="dfa-tl",
     cls=Commands,
     help="Carry a circuit found in a small language model over to a larger one.",
     no_args_is_help=True,
@@ -77,7 +78,7 @@ def register(function: Callable[..., None]) -> None:
                 warnings.showwarning = _show_warning
                 function(*args, **kwargs)
         except DFAError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"error: {_on_a_line(str(error))}", err=True)
             raise typer.Exit(EXIT_ERROR) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -86,6 +87,13 @@ def register(function: Callable[..., None]) -> None:
     # Click keeps the lines of a paragraph that begins with \b.
     guarded.__doc__ = cleandoc(function.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
     app.command()(guarded)
+
+
+def _on_a_line(message: str) -> str:
+    first, *more = (" ".join(line.split()) for line in message.splitlines() if line.strip())
+    for line in more:
+        first += f"{' ' if first.endswith((':', '.')) else '; '}{line}"
+    return first
 
 
 def silence_other_packages() -> None:
@@ -103,7 +111,7 @@ def silence_other_packages() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    typer.echo(f"warning: {_on_a_line(str(message))}", err=True)
 
 
 def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = None) -> NodeModel:

@@ -88,6 +88,7 @@ def transfer(
       dfa-tl transfer --source llama3-1b --target llama3-3b --task pairs.csv --dtype auto \
         --out out/llama
     """
+    from dfa_tl.attribution.registry import METHODS
     from dfa_tl.cli.transfer_output import Transferred, next_command, print_result, write_figures
     from dfa_tl.controls.regimes import GOLD, Regime
     from dfa_tl.controls.registry import NO_SOURCE
@@ -96,6 +97,7 @@ def transfer(
     from dfa_tl.tasks.registry import family_of, training_tasks
 
     folder = output_folder(out)
+    METHODS.find(method)
     training, ks = alignment_config(config, settings, seed), grid_named(grid)
     toy = {source, target} <= set(BUNDLED)
     names = [name for name in dict.fromkeys(train or training_tasks(task, toy=toy)) if name != task]
@@ -197,9 +199,10 @@ def _check_doable(data: PairDataset, models: list[NodeModel], batch_size: int) -
     for model in models:
         report = dfa_tl.report_pairs(model, data, batch_size=batch_size)
         if report.warning:
+            why = "" if report.rows else f", {report.dropped[0]}"
             raise ConfigError(
-                f"{data.name} cannot be transferred: {report.warning}. See `dfa-tl pairs --model "
-                f"{model.name} --task {data.name}`"
+                f"{data.name} cannot be transferred: {report.warning}{why}. `dfa-tl pairs` shows "
+                f"how {model.name} reads them"
             )
         if report.accuracy < DONE:
             typer.echo(

@@ -114,7 +114,7 @@ def print_result(result: Transferred, folder: Path) -> None:
 
 def next_command(context: typer.Context, **changes: object) -> str:
     """The command that was called, with other values of some options."""
-    words = context.command_path.split()
+    words = ["dfa-tl", str(context.info_name)]
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
