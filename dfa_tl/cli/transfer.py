@@ -116,9 +116,10 @@ def transfer(
             "the models can do none of the tasks that W is trained on; name others with --train"
         )
     data = {task: data[task], **others}
+    sizes = " or ".join(map(str, sorted({len(of_task) for of_task in others.values()})))
     typer.echo(
         f"{task}: {_size(data[task], small)} train and {_size(test, large)} test pairs. W is "
-        f"trained on {', '.join(f'{name} ({len(of)} pairs)' for name, of in others.items())}."
+        f"trained on {sizes} pairs each of {', '.join(others)}."
     )
 
     shared: dict[str, Any] = {"batch_size": batch_size, "progress": not quiet}

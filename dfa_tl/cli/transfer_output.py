@@ -14,7 +14,7 @@ import typer
 from dfa_tl.controls.regimes import GOLD
 from dfa_tl.controls.registry import NO_SOURCE, RANDOM
 from dfa_tl.evaluation.curve import FaithfulnessCurve
-from dfa_tl.evaluation.intervals import cpr_difference_interval, cpr_interval
+from dfa_tl.evaluation.intervals import Interval, cpr_difference_interval, cpr_interval
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.strict_json import json_bytes
 from dfa_tl.scores import NodeScores
@@ -92,12 +92,12 @@ def print_result(result: Transferred, folder: Path) -> None:
     """Print the numbers, the best nodes of the transferred circuit, and where the figures are."""
     rows = [("", "CPR, 95 % over pairs", "CMD")]
     for name, curve in result.curves.items():
-        rows.append((circuit_label(name), str(cpr_interval(curve)), f"{curve.cmd:.3f}"))
+        rows.append((circuit_label(name), _text(cpr_interval(curve)), f"{curve.cmd:.2f}"))
     cprs, cmds = ([getattr(c, name) for c in result.random] for name in ("cpr", "cmd"))
-    mean = f"{_mean(cprs):.3f} ({min(cprs):.3f} to {max(cprs):.3f})"
-    rows.append((f"{RANDOM.label}, {len(cprs)} draws", mean, f"{_mean(cmds):.3f}"))
+    mean = f"{_mean(cprs):.2f} ({min(cprs):.2f} to {max(cprs):.2f})"
+    rows.append((f"{RANDOM.label}, {len(cprs)} draws", mean, f"{_mean(cmds):.2f}"))
     ours = result.curves[result.regime]
-    rows.append(("floor", f"{ours.floor:.3f}", ""))
+    rows.append(("floor", f"{ours.floor:.2f}", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     typer.echo("")
     for name, cpr, cmd in rows:
@@ -105,7 +105,7 @@ def print_result(result: Transferred, folder: Path) -> None:
     gain = cpr_difference_interval(ours, result.curves[NO_SOURCE.name])
     verdict = "above 0" if gain.low > 0 else "so it is not shown that the source helps"
     compared = f"{circuit_label(result.regime)} minus {NO_SOURCE.label}"
-    typer.echo(f"\nCPR of {compared}: {gain}, {verdict}")
+    typer.echo(f"\nCPR of {compared}: {_text(gain, '+')}, {verdict}")
     best = result.scores[result.regime].top(TOP)
     shared = len({*best} & {*result.scores[GOLD].top(TOP)})
     typer.echo(f"Top nodes: {', '.join(map(str, best))} ({shared} of them in gold's top {TOP})")
@@ -127,6 +127,13 @@ def next_command(context: typer.Context, **changes: object) -> str:
             for each in value if isinstance(value, (list, tuple)) else [value]:
                 words += [parameter.opts[0], str(each)]
     return shlex.join(words)
+
+
+def _text(interval: Interval, sign: str = "") -> str:
+    low, estimate, high = (
+        f"{value:{sign}.2f}" for value in (interval.low, interval.estimate, interval.high)
+    )
+    return f"{estimate} [{low}, {high}]"
 
 
 def _mean(values: Sequence[float]) -> float:
