@@ -48,7 +48,7 @@ def test_the_outputs_are_those_of_the_cells(path):
     nbformat.validate(notebook)
     assert notebook.metadata["dfa_tl"]["outputs_of"] == code_digest(notebook)
     assert [cell.execution_count for cell in code(path)] == list(range(1, len(code(path)) + 1))
-    assert {output.output_type for output in outputs(code(path))} <= {"execute_result", "stream"}
+    assert "error" not in {output.output_type for output in outputs(code(path))}
     assert path.stat().st_size < 1e6
 
 
