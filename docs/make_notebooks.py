@@ -11,15 +11,20 @@ or to what it shows; the tests notice both.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import plotly.graph_objects as go
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+FIGURE = "application/vnd.plotly.v1+json"
+LARGE = 150_000  # characters of an image in a notebook
 QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
@@ -31,6 +36,14 @@ def code_digest(notebook: nbformat.NotebookNode) -> str:
     """What the outputs belong to: a digest of the code cells."""
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()
+
+
+def shrink_image(data: dict[str, Any]) -> None:
+    """Replace an image of many overlapping colours, which is large as a PNG, by a JPEG."""
+    if len(data.get("image/png", "")) > LARGE:
+        figure = go.Figure({part: data[FIGURE][part] for part in ("data", "layout")})
+        data["image/jpeg"] = base64.b64encode(figure.to_image("jpeg")).decode()
+        del data["image/png"]
 
 
 def run(path: Path) -> None:
@@ -56,6 +69,8 @@ def run(path: Path) -> None:
             cell.outputs = [
                 output for output in cell.outputs if output.get("name", "stdout") == "stdout"
             ]
+            for output in cell.outputs:
+                shrink_image(output.get("data", {}))
     notebook.metadata = {
         "kernelspec": notebook.metadata.kernelspec,
         "language_info": {"name": "python"},
