@@ -24,9 +24,9 @@ EMBED_SITE = "hook_embed"
 
 
 @checked_arguments
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, repr=False)
 class Node:
-    """One attention head, or one MLP (`head` is None)."""
+    """One attention head, or one MLP (`head` is None). It prints as its name: `a3.h1`, `m3`."""
 
     layer: int
     head: int | None = None
@@ -54,7 +54,7 @@ class Node:
             f"{shown(name)} is not a node name: expected 'a3.h1' (a head) or 'm3' (an MLP)"
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.name
 
 

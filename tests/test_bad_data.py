@@ -156,7 +156,7 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
         DataError,
         (
             "no column 'corrupt' or 'corrupted'; no column 'answer' or 'correct_idx'",
-            "It has the columns question, clean; name yours with columns=",
+            "It has the columns question, clean; rename them, or in Python give read_pairs(",
         ),
     ),
     "ambiguous-columns": (
@@ -289,12 +289,12 @@ CASES: dict[str, tuple[Callable[[Place], object], type[DFAError], tuple[str, ...
     "unknown-mib-task": (
         mib("mib/winograd"),
         ConfigError,
-        ("unknown task 'mib/winograd': choose one of mib/ioi",),
+        ("unknown task 'mib/winograd': ",),
     ),
     "unknown-task": (
         lambda place: load_task("winograd"),
         ConfigError,
-        ("unknown task 'winograd'", "mib/mcqa"),
+        ("unknown task 'winograd'", "`dfa-tl tasks` lists"),
     ),
     "unknown-split": (
         mib("mib/ioi", split="dev"),

@@ -265,13 +265,13 @@ CASES = {
         lambda _: "llama3-2b",
         HubError,
         r"no model 'llama3-2b' \(did you mean llama3-1b, llama3-3b, llama3-8b, llama3\?\): expec"
-        r"ted a folder, a GGUF file, a hub name .*, gemma2-2b,.* as a hub name: llama3-2b is not "
-        r"complete",
+        r"ted a folder, a GGUF file, a hub name .*, or a short name such as .* as a hub name: "
+        r"llama3-2b is not complete",
     ),
     "unknown bundled name": Bad(
         lambda _: "toy-medium",
         ModelError,
-        r"did you mean toy-small, toy-large\?.* one of toy-small, to",
+        r"did you mean toy-small, toy-large\?.* toy-small, toy-large, or",
     ),
     "missing folder": Bad(lambda _: "./nowhere", ModelError, "no model './nowhere'"),
     "missing folder as a path": Bad(lambda s: s.tmp_path / "no", ModelError, "no model '/.*/no'"),

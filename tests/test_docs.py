@@ -22,6 +22,7 @@ import dfa_tl.report
 import dfa_tl.study
 import dfa_tl.viz
 from dfa_tl.cli import app
+from dfa_tl.tasks.registry import WORDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")])
@@ -114,6 +115,36 @@ def run_examples(source: str, names: dict[str, Any], title: str) -> None:
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_examples("\n".join(blocks(page, "pycon")), {}, named(page))
+
+
+@pytest.mark.slow
+def test_own_task_runs_from_nothing_to_a_figure(tmp_path):
+    """The commands of the page on the bundled models, as printed, on the pairs of the page."""
+    page = ROOT / "docs" / "how-to" / "own_task.md"
+    (tmp_path / "pairs.csv").write_text(blocks(page, "csv")[0])
+    commands = [line for line in shell_lines(page) if "--task pairs.csv" in line]
+    assert len(commands) == 3
+    program = [sys.executable, "-c", "from dfa_tl.cli import app; app()"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for command in commands:
+        done = subprocess.run(
+            [*program, *command.split()[1:]], cwd=tmp_path, capture_output=True, text=True,
+            timeout=1800, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    (expected,) = blocks(page, "text")
+    assert Rounded().check_output(expected, done.stdout[: done.stdout.index("Next,")], 0)
+    for name in ("curves.html", "circuit.html"):
+        assert (tmp_path / "out" / "pairs" / name).stat().st_size > 1e6
+
+
+def test_the_words_of_the_bundled_models_are_listed():
+    page = (ROOT / "docs" / "how-to" / "own_task.md").read_text()
+    section = page.partition("## The words of the bundled models")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| [^|]+ \| (.+) \|$", section, re.M)[1:]
+    listed = re.findall(r"[A-Za-z]+|\d+", " ".join(cells).replace("for sums and differences", ""))
+    assert {*listed} - {"more"} - WORDS == {"12", "25"} - WORDS
+    assert f"know {len(WORDS)} words" in section
 
 
 def reference() -> dict[str, Any]:

@@ -52,6 +52,16 @@ def test_a_folder_is_a_task(mine):
     assert len(load_task(str(mine), n=5).tokenize(load_model("toy-small"))) == 5
 
 
+def test_a_file_is_a_task_with_two_halves(mine):
+    name = f"{mine}/train.csv"
+    train, test = load_task(name), load_task(name, split="test")
+    assert train.name == test.name == name
+    assert (len(train), len(test)) == (6, 6)
+    assert {*train.pairs, *test.pairs} == {*load_task(str(mine)).pairs}
+    for seed in (1, 2):  # the halves are the same for every seed
+        assert set(load_task(name, seed=seed).pairs) == set(train.pairs)
+
+
 def test_a_seed_draws_another_sample_of_the_same_pairs(mine):
     first, again, other = (load_task(str(mine), seed=seed).pairs for seed in (1, 1, 2))
     assert first == again != other
@@ -69,7 +79,15 @@ def test_unusable_pairs_are_left_out(mine, caplog):
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no-folder": (lambda mine: load_task("./nowhere"), "no folder './nowhere'"),
-    "a-file": (lambda mine: load_task(f"{mine}/train.csv"), "read by read_pairs"),
+    "a-file-that-is-not-there": (lambda mine: load_task(f"{mine}/all.csv"), "no file .*/all.csv"),
+    "validation-pairs-of-a-file": (
+        lambda mine: load_task(f"{mine}/train.csv", split="validation"),
+        "train and test pairs only",
+    ),
+    "too-many-of-a-half": (
+        lambda mine: load_task(f"{mine}/train.csv", n=7),
+        "7 pairs were asked for, and it holds 6 train pairs",
+    ),
     "no-split": (
         lambda mine: load_task(str(mine), split="validation"),
         "no file for the split 'validation'; expected one of validation.csv",
@@ -96,7 +114,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda mine: load_task("ioi", path=mine),
         "only the benchmark's tasks take a path, not 'ioi'",
     ),
-    "name-without-a-slash": (lambda mine: load_task("names"), "written with a slash"),
+    "name-without-a-slash": (lambda mine: load_task("names"), "with a slash, of a folder"),
 }
 
 
@@ -274,7 +292,7 @@ def test_command_line(mine, tmp_path, monkeypatch):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert set(json.loads((tmp_path / "out" / "transfer.json").read_text())) == {
-        "gold", "in-distribution", "zero-shot", "uniform_s",
+        "gold", "in-distribution", "zero-shot", "uniform_s", "random_W",
     }  # fmt: skip
     alone = run(
         "transfer", "--source", "toy-small", "--target", "toy-large", "--task", "./names",

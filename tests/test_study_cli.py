@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 import torch
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -24,6 +27,7 @@ from dfa_tl.cli import app
 from dfa_tl.models.ablation import Ablation
 from dfa_tl.study.jobs import AlignJob
 from dfa_tl.tasks.metrics import METRICS
+from dfa_tl.tasks.registry import WORDS
 from test_study import TASKS, TINY
 
 DFA_TL = (sys.executable, "-c", "from dfa_tl.cli import app; app()")
@@ -36,14 +40,42 @@ def run(*arguments: object):
 def test_help_has_examples():
     assert "study" in run("--help").output
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert (
-        names
-        == "transfer attribute align evaluate models tasks methods study tables report".split()
-    )
+    in_order = "models tasks methods pairs transfer attribute align evaluate study tables report"
+    assert names == in_order.split()
     for name in names:
         result = run(name, "--help")
         assert result.exit_code == 0
         assert f"dfa-tl {name}" in result.output.partition("Examples:")[2], name
+
+
+def parameters():
+    """Every parameter of every command, as Click knows it."""
+    commands = typer.main.get_command(app).commands
+    return [(name, each) for name, command in commands.items() for each in command.params]
+
+
+def test_what_a_value_is_is_said_in_words():
+    for command, each in parameters():
+        if each.name != "help" and not getattr(each, "is_flag", False):
+            assert each.metavar, (command, each.name)
+            assert re.fullmatch("[A-Z]+(=[A-Z]+)?", each.metavar), (command, each.name)
+
+
+def test_an_option_means_the_same_in_every_command():
+    spellings = {}
+    for _, each in parameters():
+        if each.param_type_name == "option":
+            spellings.setdefault(each.name, set()).add((*each.opts, *each.secondary_opts))
+    assert {name: found for name, found in spellings.items() if len(found) > 1} == {}
+    defaults = {}
+    for _, each in parameters():
+        if each.name in ("dtype", "seed", "batch_size", "grid", "method"):
+            defaults.setdefault(each.name, set()).add(each.default)
+    assert {name: len(found) for name, found in defaults.items()} == dict.fromkeys(defaults, 1)
+
+
+def test_summaries_in_the_list_of_commands_are_whole():
+    assert "..." not in run("--help").output.partition("Commands:")[2]
 
 
 SLOW = "torch transformers transformer_lens numpy pandas scipy plotly datasets huggingface_hub tqdm"
@@ -150,7 +182,10 @@ def test_a_short_training_is_warned_about(sums):
 
 def test_lists():
     assert "toy-large: 42 nodes" in run("models").output
-    assert "arc_challenge" in run("tasks").output
+    assert "arc_challenge (for the bundled models)" in run("tasks").output
+    words = run("models", "--words").output.split()
+    assert words[:3] == ["0", "to", "98"]
+    assert set(words[3:]) == {word for word in WORDS if not word.isdigit()}
 
 
 @pytest.mark.slow
@@ -176,7 +211,7 @@ def test_attribute_align_evaluate(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "CPR" in result.output
-    assert len(curves.read_text().splitlines()) == 11
+    assert len(curves.read_text().splitlines()) == 1 + len(dfa_tl.LINEAR_KS)
 
 
 @pytest.mark.slow
@@ -192,7 +227,81 @@ def test_transfer(tmp_path):
     alignment = Alignment.load(tmp_path / "alignment_in-distribution.safetensors")
     assert alignment.provenance["pairs"] == {"ioi": 2}
     table = json.loads((tmp_path / "transfer.json").read_text())
-    assert set(table) == {"gold", "in-distribution", "zero-shot", "uniform_s"}
+    assert set(table) == {"gold", "in-distribution", "zero-shot", "uniform_s", "random_W"}
+    printed = result.output
+    for name in ("gold", "DFA (zero-shot)", "no source", "random W, 5 draws"):
+        assert re.search(rf"^{re.escape(name)} +-?\d\.\d\d", printed, re.M), name
+    assert f"gold  {' ' * 17}{table['gold']['cpr']:.2f} [" in printed
+    best = NodeScores.load(tmp_path / "scores_zero-shot.safetensors").top(10)
+    assert f"Top nodes: {', '.join(node.name for node in best)} (" in printed
+    assert "gold (CPR" in (tmp_path / "curves.html").read_text()
+    assert "gold only" in (tmp_path / "circuit.html").read_text()
+    (again,) = re.findall(r"^  (dfa-tl transfer .+)$", printed, re.M)
+    assert shlex.split(again)[1:] == [
+        "transfer", "--source", "toy-small", "--target", "toy-large", "--task", "ioi", "--out",
+        f"{tmp_path}_seed1", "--method", "nap", "--set", "epochs=1", "--pairs", "2",
+        "--attribution-pairs", "3", "--test-pairs", "2", "--seed", "1", "--quiet",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_file_of_ten_pairs_is_enough(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [vars(pair) for pair in load_task("arithmetic_addition", n=10).pairs]
+    pd.DataFrame(rows).to_json("sums.jsonl", orient="records", lines=True)
+    command = ("transfer", "--source", "toy-small", "--target", "toy-large", "--task", "sums.jsonl",
+               "--method", "nap", "--out", "out", "--set", "steps=1", "--quiet")  # fmt: skip
+    result = run(*command, "--train", "mcqa", "--pairs", 8)
+    assert result.exit_code == 0, result.output
+    sizes = "sums.jsonl: 5 train and 5 test pairs. W is trained on 8 pairs each of mcqa.\n"
+    assert sizes in result.output
+    known = "mcqa arc_easy arc_challenge ioi arithmetic_addition arithmetic_subtraction".split()
+    monkeypatch.setattr("dfa_tl.cli.options.DEFAULT_PAIRS", 4)
+    monkeypatch.setattr("dfa_tl.cli.app.DEFAULT_PAIRS", 4)
+    result = run(*command)  # the tasks of the bundled models, not those in English
+    assert result.exit_code == 0, result.output
+    (trained_on,) = re.findall(r"W is trained on 4 pairs each of (.+)\.$", result.output, re.M)
+    assert set(trained_on.split(", ")) == set(known)
+
+
+FILES = {
+    "column.csv": "prompt,corrupt,answer,wrong_answer\na,b,c,d\n",
+    "empty.csv": "",
+    "no_rows.csv": "clean,corrupt,answer,wrong_answer\n",
+    "one.csv": "clean,corrupt,answer,wrong_answer\n3 + 4 =,3 + 5 =, 7, 8\n",
+    "twice.csv": "clean,corrupt,answer,wrong_answer\n" + "3 + 4 =,3 + 5 =, 7, 8\n" * 2,
+    "words.csv": "clean,corrupt,answer,wrong_answer\nhello,bye, 7, 8\nhi,bye, 7, 8\n",
+    "lengths.csv": "clean,corrupt,answer,wrong_answer\n3,3 + 5 =, 7, 8\n4,3 + 4 =, 7, 8\n",
+    "unlike.csv": "clean,corrupt,answer,wrong_answer\n3 + 4 =,3 + 5 =, 8, 7\n"
+    "3 + 6 =,3 + 5 =, 8, 9\n",
+}
+BAD_PAIRS = {
+    "nowhere.csv": "no file nowhere.csv",
+    "./nowhere": "no folder './nowhere'",
+    "iio": "unknown task 'iio': did you mean 'ioi'?",
+    "column.csv": "no column 'clean'. It has the columns prompt,",
+    "empty.csv": "empty.csv is empty",
+    "no_rows.csv": "has no rows",
+    "one.csv": "at least two are needed",
+    "twice.csv": "rows 0 and 1, from 0, are the same pair",
+    "words.csv": "the clean prompt has words that the tokenizer does not know",
+    "lengths.csv": "make them equal",
+    "unlike.csv": "toy-small cannot do this task: accuracy 0.00",
+}
+
+
+@pytest.mark.parametrize("task", BAD_PAIRS)
+def test_pairs_that_cannot_be_transferred(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content)
+    models = ("--source", "toy-small", "--target", "toy-large", "--train", "mcqa")
+    result = run("transfer", *models, "--task", task, "--pairs", 2, "--out", "out", "--quiet")
+    assert result.exit_code == 1
+    (line,) = re.findall("^(?:error|warning): .*$", result.output, re.M)
+    assert line.startswith("error: ")
+    assert BAD_PAIRS[task] in line
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -202,7 +311,37 @@ def test_transfer(tmp_path):
         (("attribute", "--model", "toy-small"), 2, "Missing option"),
         (("study", "none.yaml", "--out", "x"), 1, "error: none.yaml cannot be read"),
         (("tables", "."), 1, "expected the description of a study"),
-        (("nonsense",), 2, "No such command"),
+        (("nonsense",), 2, "error: No such command 'nonsense'"),
+        (("models", "--nonsense"), 2, "error: No such option"),
+        (("study", "s.yaml", "--out", "x", "--workers", "-1"), 2, "a whole number from 0, got -1"),
+        (
+            ("attribute", "--model", "m", "--task", "t", "--out", "x", "--pairs", "two"),
+            2,
+            "Invalid value for '--pairs': expected a whole number, got 'two' (see dfa-tl attribute",
+        ),
+        (("report", "nowhere"), 1, "no file nowhere/study.json"),
+        (
+            ("evaluate", "--model", "toy-small", "--task", "ioi", "--scores", "x", "--grid", "log"),
+            1,
+            "grid='log': choose one of linear, mib",
+        ),
+        (
+            (
+                "transfer",
+                "--source",
+                "a",
+                "--target",
+                "b",
+                "--task",
+                "ioi",
+                "--out",
+                "x",
+                "--method",
+                "napp",
+            ),
+            1,
+            "unknown method 'napp': choose one of nap,",
+        ),
     ],
 )
 def test_errors(arguments, code, message, tmp_path, monkeypatch):
@@ -210,8 +349,7 @@ def test_errors(arguments, code, message, tmp_path, monkeypatch):
     result = run(*arguments)
     assert result.exit_code == code
     assert message in result.output
-    if code == 1:
-        assert len(result.output.strip().splitlines()) == 1
+    assert len(result.output.strip().splitlines()) == 1
 
 
 A_MODEL = ("--model", "toy-small", "--task", "ioi")

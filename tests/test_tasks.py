@@ -65,7 +65,7 @@ def test_arithmetic_is_right(task):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"name": "winograd"}, ConfigError, "unknown task 'winograd': choose one of ioi, mcqa"),
+        ({"name": "winograd"}, ConfigError, "unknown task 'winograd': `dfa-tl tasks`"),
         ({"name": "ioi", "split": "dev"}, ConfigError, "unknown split 'dev'"),
         ({"name": "ioi", "n": 0}, ConfigError, "n=0: ask for at least one pair"),
     ],

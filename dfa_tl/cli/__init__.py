@@ -7,15 +7,17 @@ jobs; 130 interrupted with Ctrl-C.
 from dfa_tl.cli import report, single, study, transfer
 from dfa_tl.cli.app import app, register
 
-# In the order in which `--help` lists them.
+# `--help` lists them in the order in which they are needed: what there is, one's own pairs, the
+# whole job, its single steps, studies.
 for function in (
+    single.models,
+    single.tasks,
+    single.methods,
+    single.pairs,
     transfer.transfer,
     single.attribute,
     single.align,
     single.evaluate,
-    single.models,
-    single.tasks,
-    single.methods,
     study.study,
     study.tables,
     report.report,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -16,22 +17,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import dfa_tl
 from dfa_tl.cli.options import DEFAULT_PAIRS
 from dfa_tl.errors import AlignmentWarning, ConfigError, DFAError
-from dfa_tl.settings import check_names, parse_yaml, read_yaml
+from dfa_tl.settings import check_choice, check_names, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from dfa_tl.alignment.config import AlignmentConfig
-    from dfa_tl.evaluation.curve import FaithfulnessCurve
-    from dfa_tl.evaluation.intervals import Interval
     from dfa_tl.models.node_model import NodeModel
     from dfa_tl.tasks.pairs import PairDataset
 
 EXIT_ERROR, EXIT_FAILED_JOBS, EXIT_INTERRUPTED = 1, 3, 130
 
+
+class Commands(TyperGroup):
+    """The commands, whose usage errors are one line as well."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Run the command that the arguments name."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **options)
+        try:
+            code = super().main(*args, standalone_mode=False, **options)
+        except Exception as error:
+            # Typer brings its own copy of Click, whose place depends on the version.
+            code, context = getattr(error, "exit_code", None), getattr(error, "ctx", None)
+            if code is None or not hasattr(error, "format_message"):
+                raise
+            message = " ".join(error.format_message().split())
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(context.get_help(), err=True)
+            else:
+                hint = f" (see {context.command_path} --help)" if context else ""
+                typer.echo(f"error: {message.rstrip('.')}{hint}", err=True)
+        sys.exit(code or 0)
+
+
 app = typer.Typer(
+    name="dfa-tl",
+    cls=Commands,
     help="Carry a circuit found in a small language model over to a larger one.",
     no_args_is_help=True,
     add_completion=False,
@@ -52,7 +78,7 @@ def register(function: Callable[..., None]) -> None:
                 warnings.showwarning = _show_warning
                 function(*args, **kwargs)
         except DFAError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"error: {_on_a_line(str(error))}", err=True)
             raise typer.Exit(EXIT_ERROR) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -61,6 +87,13 @@ def register(function: Callable[..., None]) -> None:
     # Click keeps the lines of a paragraph that begins with \b.
     guarded.__doc__ = cleandoc(function.__doc__ or "").replace("Examples:\n", "\b\nExamples:\n")
     app.command()(guarded)
+
+
+def _on_a_line(message: str) -> str:
+    first, *more = (" ".join(line.split()) for line in message.splitlines() if line.strip())
+    for line in more:
+        first += f"{' ' if first.endswith((':', '.')) else '; '}{line}"
+    return first
 
 
 def silence_other_packages() -> None:
@@ -78,7 +111,7 @@ def silence_other_packages() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    typer.echo(f"warning: {_on_a_line(str(message))}", err=True)
 
 
 def load(name: str, device: str | None, dtype: str, prepend_bos: bool | None = None) -> NodeModel:
@@ -91,19 +124,17 @@ def load_pairs(task: str, n: int | None, *, seed: int, split: str = "train") -> 
     if n is None:
         from dfa_tl.tasks import TASKS
 
-        generated = task in TASKS
-        held = DEFAULT_PAIRS if generated else len(dfa_tl.load_task(task, split=split))
-        n = min(DEFAULT_PAIRS, held)
+        n = DEFAULT_PAIRS
+        if task not in TASKS:
+            n = min(n, len(dfa_tl.load_task(task, split=split)))
     return dfa_tl.load_task(task, split=split, n=n, seed=seed)
 
 
-def print_curve(name: str, curve: FaithfulnessCurve) -> Interval:
-    """Print the CPR, with its interval, and the CMD of a circuit; return the interval."""
-    from dfa_tl.evaluation.intervals import cpr_interval
-
-    interval = cpr_interval(curve)
-    typer.echo(f"{name}: CPR {interval}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}")
-    return interval
+def grid_named(name: str) -> tuple[float, ...]:
+    """The proportions of nodes that `--grid` names."""
+    grids = {"linear": dfa_tl.LINEAR_KS, "mib": dfa_tl.MIB_KS}
+    check_choice("grid", name, grids)
+    return grids[name]
 
 
 def read_settings(path: Path | None, changes: list[str] | None) -> dict[str, Any]:

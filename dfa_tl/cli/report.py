@@ -21,10 +21,13 @@ NODES = 12  # of each circuit, whose heads are shown
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    folder: options.Study,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file (.html), or a folder for it. Default: the study's folder."),
+        typer.Option(
+            metavar="FILE",
+            help="The file (.html), or a folder for it.  [default: the study's folder]",
+        ),
     ] = None,
     attention: Annotated[
         bool | None,
@@ -38,7 +41,9 @@ def report(
     device: options.Device = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a study as one HTML file that needs no network.
+    """Write a study as one HTML file.
+
+    It holds all tables and figures, and needs no network.
 
     Examples:
       dfa-tl report runs/llama

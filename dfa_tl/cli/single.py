@@ -1,36 +1,51 @@
-"""One step at a time: `models`, `tasks`, `methods`, `attribute`, `align`, `evaluate`."""
+"""One step at a time: `models`, `tasks`, `methods`, `pairs`, `attribute`, `align`, `evaluate`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
 import dfa_tl
 import dfa_tl.cli.options as options
-from dfa_tl.cli.app import alignment_config, load, load_pairs, print_curve
+from dfa_tl.cli.app import alignment_config, grid_named, load, load_pairs
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import write_file
 from dfa_tl.io.output import output_file
 from dfa_tl.settings import check_choice
 
 
-def models(quiet: options.Quiet = False) -> None:
-    """List the bundled models. Folders and hub names work wherever their names do.
+def models(
+    words: Annotated[
+        bool, typer.Option("--words", help="List the words that they know, and no models.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the bundled models, or the words they know.
+
+    A folder, a GGUF file and a hub name are models too, wherever a command asks for one.
 
     Examples:
       dfa-tl models --quiet
+      dfa-tl models --words
     """
     from dfa_tl.models.folder import BUNDLED
+    from dfa_tl.tasks.registry import WORDS
 
+    if words:
+        numbers = sorted(int(word) for word in WORDS if word.isdigit())
+        others = sorted((word for word in WORDS if not word.isdigit()), key=str.swapcase)
+        text = f"{numbers[0]} to {numbers[-1]} {' '.join(others)}"
+        typer.echo(fill(text, 100, break_on_hyphens=False))
+        return
     for name in BUNDLED:
-        model = dfa_tl.load_model(name)
-        typer.echo(f"{name}: {model.nodes}")
+        typer.echo(f"{name}: {dfa_tl.load_model(name).nodes}")
 
 
 def tasks() -> None:
-    """List the tasks that have a name. A folder with train.csv and test.csv is also a task.
+    """List the tasks that have a name, with an example of each.
 
     Examples:
       dfa-tl tasks
@@ -38,9 +53,10 @@ def tasks() -> None:
     from dfa_tl.tasks import TASKS
     from dfa_tl.tasks.sources.mib import SOURCES
 
-    for name in TASKS:
+    for name, task in TASKS.items():
         pair = dfa_tl.load_task(name, n=1).pairs[0]
-        typer.echo(f"{name}\n  clean    {pair.clean}{pair.answer}")
+        typer.echo(f"{name}{' (for the bundled models)' if task.is_toy else ''}")
+        typer.echo(f"  clean    {pair.clean}{pair.answer}")
         typer.echo(f"  corrupt  {pair.corrupt}{pair.wrong_answer}")
     for name, task in SOURCES.items():
         typer.echo(f"{name}\n  from     {task.source} on the Hugging Face hub")
@@ -58,19 +74,54 @@ def methods() -> None:
         typer.echo(f"{method.name}\n  {method.description}")
 
 
+def pairs(
+    model: options.ModelName,
+    task: options.Task,
+    pairs: options.Pairs = None,
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Pairs to show: train, validation or test.")
+    ] = "train",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    prepend_bos: options.PrependBos = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show how a model reads pairs, and if it can do the task.
+
+    The tokens that differ between the clean and the corrupt prompt are in brackets. m is the logit
+    difference, answer minus wrong answer, on the clean and on the corrupt prompt.
+
+    Examples:
+      dfa-tl pairs --model toy-small --task ioi --pairs 3
+      dfa-tl pairs --model toy-large --task pairs.csv --quiet
+    """
+    data = load_pairs(task, pairs, seed=seed, split=split)
+    typer.echo(dfa_tl.report_pairs(load(model, device, dtype, prepend_bos), data))
+
+
 def attribute(
     model: options.ModelName,
     task: options.Task,
-    out: Annotated[Path, typer.Option(help="File for the scores (.safetensors), or a folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="File for the scores (.safetensors), or a folder."),
+    ],
     method: options.Method = "nap-ig-inputs",
     pairs: options.Pairs = None,
     seed: options.Seed = 0,
-    ig_steps: Annotated[int, typer.Option(min=1, help="Steps of integrated gradients.")] = 5,
+    ig_steps: Annotated[
+        int,
+        typer.Option(
+            parser=options.whole_number(1), metavar="N", help="Steps of integrated gradients."
+        ),
+    ] = 5,
     ablation: Annotated[
         str,
         typer.Option(
+            metavar="ABLATION",
             help="What a removed node's activation becomes: counterfactual, zero, mean or "
-            "mean-positional."
+            "mean-positional.",
         ),
     ] = "counterfactual",
     batch_size: options.BatchSize = 16,
@@ -102,9 +153,15 @@ def attribute(
 def align(
     target: options.ModelName,
     scores: Annotated[
-        list[Path], typer.Option(help="File of source scores; repeat it for each training task.")
+        list[Path],
+        typer.Option(
+            metavar="FILE", help="File of source scores; repeat it for each training task."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="File for the alignment (.safetensors), or a folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="File for the alignment (.safetensors), or a folder."),
+    ],
     config: options.Config = None,
     settings: options.Settings = None,
     pairs: options.Pairs = None,
@@ -143,25 +200,36 @@ def evaluate(
     model: options.ModelName,
     task: options.Task,
     scores: Annotated[
-        list[Path], typer.Option(help="File of scores of this model's nodes; may be repeated.")
+        list[Path],
+        typer.Option(metavar="FILE", help="File of scores of this model's nodes; may be repeated."),
     ],
     alignment: Annotated[
         Path | None,
-        typer.Option(help="File of an alignment that carries the scores over to this model first."),
+        typer.Option(
+            metavar="FILE",
+            help="File of an alignment that carries the scores over to this model first.",
+        ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Protocol of evaluation: nodes or mib.")] = "nodes",
-    grid: Annotated[str, typer.Option(help="Proportions of nodes to keep: linear or mib.")] = "mib",
+    protocol: Annotated[
+        str, typer.Option(metavar="PROTOCOL", help="Protocol of evaluation: nodes or mib.")
+    ] = "nodes",
+    grid: options.Grid = "linear",
     metric: Annotated[
-        str, typer.Option(help="Metric: logit_diff, prob_diff, log_prob, kl or accuracy.")
+        str,
+        typer.Option(
+            metavar="METRIC", help="Metric: logit_diff, prob_diff, log_prob, kl or accuracy."
+        ),
     ] = "logit_diff",
     absolute: Annotated[bool, typer.Option(help="Rank nodes by absolute score.")] = False,
     split: Annotated[
-        str, typer.Option(help="Pairs to measure on: test, validation or train.")
+        str,
+        typer.Option(metavar="SPLIT", help="Pairs to measure on: train, validation or test."),
     ] = "test",
     pairs: options.Pairs = None,
     seed: options.Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="File for the curves (.csv), or a folder.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File for the curves (.csv), or a folder."),
     ] = None,
     batch_size: options.BatchSize = 16,
     device: options.Device = None,
@@ -174,13 +242,13 @@ def evaluate(
     Examples:
       dfa-tl evaluate --model toy-large --task ioi --scores gold.safetensors
       dfa-tl evaluate --model toy-large --task ioi --scores source/ioi.safetensors \
-        --alignment alignment.safetensors --grid linear
+        --alignment alignment.safetensors --grid mib
     """
-    from dfa_tl.study.config import GRIDS
+    from dfa_tl.evaluation.intervals import cpr_interval
     from dfa_tl.tasks.metrics import METRICS
 
     file = None if out is None else output_file(out, "curves.csv")
-    check_choice("grid", grid, GRIDS)
+    ks = grid_named(grid)
     check_choice("metric", metric, METRICS)
     vectors = {str(path): dfa_tl.NodeScores.load(path) for path in scores}
     if alignment is not None:
@@ -191,7 +259,7 @@ def evaluate(
         load_pairs(task, pairs, seed=seed, split=split),
         vectors,
         protocol=protocol,
-        ks=GRIDS[grid],
+        ks=ks,
         metrics={metric: METRICS[metric]},
         absolute=absolute,
         batch_size=batch_size,
@@ -200,7 +268,9 @@ def evaluate(
     lines = ["scores,k,n_kept,faithfulness"]
     for name, by_metric in curves.items():
         curve = by_metric[metric]
-        print_curve(name, curve)
+        typer.echo(
+            f"{name}: CPR {cpr_interval(curve)}, CMD {curve.cmd:.3f}, floor {curve.floor:.3f}"
+        )
         points = zip(curve.ks, curve.n_kept, curve.faithfulness, strict=True)
         lines += [f"{name},{k},{n},{f:.6g}" for k, n, f in points]
     if file is not None:

@@ -17,18 +17,29 @@ from dfa_tl.io.output import output_folder
 
 
 def study(
-    config: Annotated[Path, typer.Argument(help="YAML file with the settings of the study.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; run again to resume.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML file with the settings of the study.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder of the study; run again to resume.")
+    ],
     settings: options.Settings = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that share the work; 0 does it in this one.")
+        int,
+        typer.Option(
+            parser=options.whole_number(0),
+            metavar="N",
+            help="Processes that share the work; 0 does it in this one.",
+        ),
     ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run a study, or the jobs that are missing from it, and write its tables.
+    """Run a study, or what is missing from it.
+
+    It compares methods, tasks, seeds and controls. Its tables are written into the folder.
 
     Examples:
       dfa-tl study study.yaml --out runs/llama
@@ -94,18 +105,20 @@ def _entries(name: str, value: Any) -> dict[str, Any]:
 
 
 def tables(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    folder: options.Study,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the files.  [default: tables/ in the study's]", show_default=False
+            metavar="FOLDER", help="Folder for the files.  [default: tables/ in the study's]"
         ),
     ] = None,
     show: Annotated[
-        str | None, typer.Option(help="Print this table instead of writing any.")
+        str | None, typer.Option(metavar="TABLE", help="Print this table instead of writing any.")
     ] = None,
 ) -> None:
-    """Write the tables of a study as .csv, .md and .tex, or print one.
+    """Write or print the tables of a study.
+
+    They are written as .csv, .md and .tex.
 
     Examples:
       dfa-tl tables runs/llama --out docs/tables

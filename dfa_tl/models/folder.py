@@ -71,7 +71,8 @@ def unknown_model(name: str) -> str:
     near = ", ".join(alike or difflib.get_close_matches(name, known))
     return (
         f"no model {name!r}{f' (did you mean {near}?)' if near else ''}: expected a folder, "
-        f"a GGUF file, a hub name (organisation/model), or one of {', '.join(known)}"
+        f"a GGUF file, a hub name (organisation/model), {', '.join(BUNDLED)}, or a "
+        "short name such as llama3-1b"
     )
 
 

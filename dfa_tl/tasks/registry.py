@@ -1,4 +1,4 @@
-"""Tasks by name: those that are generated, the benchmark's, and folders of your own.
+"""Tasks by name: those that are generated, the benchmark's, and files of your own.
 
 A generated task is a `Task` record in a file of `dfa_tl.tasks.generators`, or one that you register
 with `register_task`.
@@ -6,14 +6,15 @@ with `register_task`.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.tasks.generators import TASKS, TOY_TASKS
 from dfa_tl.tasks.pairs import PairDataset
-from dfa_tl.tasks.sources.folder import is_folder, load_folder
 from dfa_tl.tasks.sources.mib import SOURCES, load_mib
+from dfa_tl.tasks.sources.own_files import is_path, load_own
 from dfa_tl.tasks.task import Task, generate_pairs
 
 WORDS: frozenset[str] = frozenset().union(*(TASKS[name].words for name in TOY_TASKS))
@@ -48,22 +49,27 @@ def register_task(task: Task) -> Task:
 def family_of(name: str) -> str:
     """The family of a task; a benchmark task has that of the generated task of its name.
 
-    A folder of pairs is a family of its own.
+    A file or folder of pairs is a family of its own.
     """
     task = TASKS.get(name.removeprefix(MIB))
     return name if task is None else task.family
 
 
-def training_tasks(task: str) -> tuple[str, ...]:
+def training_tasks(task: str, *, toy: bool = False) -> tuple[str, ...]:
     """The tasks that W is trained on by default, to carry over the circuit of another task.
 
     They are of other families, so that the transfer is zero-shot: the benchmark's for one of its
-    tasks, those of the bundled models for one of theirs, and `ENGLISH_TASKS` for any other.
+    tasks, those of the bundled models for one of theirs, and `ENGLISH_TASKS` for any other. A task
+    of your own is a family of its own, whatever its mechanism is.
+
+    Args:
+        task: The task whose circuit is carried over.
+        toy: Whether the models are the bundled ones, which know only the words of the toy tasks.
     """
     if task.startswith(MIB):
         tasks = tuple(SOURCES)
     else:
-        tasks = TOY_TASKS if task in TOY_TASKS else ENGLISH_TASKS
+        tasks = TOY_TASKS if toy or task in TOY_TASKS else ENGLISH_TASKS
     return tuple(name for name in tasks if family_of(name) != family_of(task))
 
 
@@ -97,12 +103,13 @@ def load_task(
               English that its tokenizer makes unusable;
             - one of these six after `mib/`, for the benchmark's data
               (`dfa_tl.tasks.sources.mib`);
-            - the path, with a slash, of a folder with `train.csv` and `test.csv`
-              (`dfa_tl.tasks.sources.folder`).
+            - the path of a file of pairs, `pairs.csv`, one half of which is for training and the
+              other for test; or the path, with a slash, of a folder with `train.csv` and
+              `test.csv` (`dfa_tl.tasks.sources.own_files`).
         split: `train`, `validation` or `test`. No generated problem is in two splits, and no pair
-            of a folder is in `train` and in another split.
+            of yours is in `train` and in another split.
         n: How many pairs. The default is 100 for a generated task, and the whole split otherwise.
-            From the benchmark or a folder come the first `n` that the model's tokenizer can use.
+            From the benchmark or a file come the first `n` that the model's tokenizer can use.
         seed: Which sample of the split, the same on every machine. Pairs of the benchmark or a
             folder keep their order with seed 0, and are shuffled with any other.
         path: For a benchmark task, a folder with a copy of its data set; None fetches it from the
@@ -111,9 +118,10 @@ def load_task(
     Raises:
         ConfigError: the task, split or folder does not exist, `n` is below 1, or `path` is given
             for a task that is not the benchmark's.
-        FileFormatError: a file of a folder cannot be read.
+        FileFormatError: a file cannot be read.
         DataError: the split does not hold `n` distinct pairs, or shares pairs with the train split
-            of its folder, or a data set of the benchmark cannot be loaded.
+            of its folder, or a file of both splits holds a pair twice, or a data set of the
+            benchmark cannot be loaded.
 
     Example:
         >>> data = load_task("arithmetic_addition", n=2)
@@ -127,8 +135,8 @@ def load_task(
         raise ConfigError(
             f"path={str(path)!r}: only the benchmark's tasks take a path, not {name!r}"
         )
-    if is_folder(name):
-        return load_folder(name, split=split, n=n, seed=seed)
+    if is_path(name):
+        return load_own(name, split=split, n=n, seed=seed)
     check_task(name)
     task = TASKS[name]
     pairs = generate_pairs(task, DEFAULT_SIZE if n is None else n, split=split, seed=seed)
@@ -138,10 +146,12 @@ def load_task(
 
 
 def check_task(name: str) -> None:
-    """Raise `ConfigError` unless `name` is a task or the path of a folder, which need not exist."""
-    known = [*TOY_TASKS, *SOURCES, *(name for name in TASKS if name not in TOY_TASKS)]
-    if name not in known and not is_folder(name):
-        raise ConfigError(
-            f"unknown task {name!r}: choose one of {', '.join(known)}, or the "
-            "path of a folder with train.csv and test.csv, written with a slash (./my_task)"
-        )
+    """Raise `ConfigError` unless `name` is a task or a path of pairs, which need not exist."""
+    if name in TASKS or name in SOURCES or is_path(name):
+        return
+    alike = difflib.get_close_matches(name, [*TASKS, *SOURCES], n=1)
+    raise ConfigError(
+        f"unknown task {name!r}: {f'did you mean {alike[0]!r}? ' if alike else ''}`dfa-tl tasks` "
+        "lists the tasks that have a name; your own is the path of a file (pairs.csv) or, with a "
+        "slash, of a folder with train.csv and test.csv (./my_task)"
+    )

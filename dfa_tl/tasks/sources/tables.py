@@ -228,9 +228,8 @@ def _columns(frame: pd.DataFrame, given: dict[str, str], origin: str) -> dict[st
             taken[field] = found[0]
     if problems:
         raise DataError(
-            f"{origin}: {'; '.join(problems)}. It has the columns {', '.join(there)}; name "
-            'yours with columns={"clean": ..., "corrupt": ..., "answer": ..., '
-            '"wrong_answer": ...}'
+            f"{origin}: {'; '.join(problems)}. It has the columns {', '.join(there)}; rename "
+            'them, or in Python give read_pairs(columns={"clean": "your_name"})'
         )
     return taken
 
