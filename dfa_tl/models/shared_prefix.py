@@ -32,12 +32,17 @@ LEAST_SHARE = 0.2
 CHECKED_ROWS = 2
 
 
+def prefix_length(batch: PairBatch) -> int:
+    """The length of a batch's common prefix; 0 where it is too short to be worth a run."""
+    return batch.n_shared if batch.n_shared >= LEAST_SHARE * batch.clean.shape[1] else 0
+
+
 @torch.no_grad()
 def shared_prefix(model: NodeModel, batch: PairBatch) -> Prefix | None:
     """The common prefix of the prompts of a batch; None where runs have to be whole."""
-    length, width = batch.n_shared, batch.clean.shape[1]
+    length, width = prefix_length(batch), batch.clean.shape[1]
     support = model.prefix_support
-    if not support.works or length < LEAST_SHARE * width or has_user_hooks(model.tl):
+    if not (support.works and length) or has_user_hooks(model.tl):
         return None
     try:
         prefix = model.prefix(batch.clean[:, :length])
