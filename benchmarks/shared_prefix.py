@@ -53,12 +53,12 @@ def measured(model: NodeModel, scores: NodeScores, data: PairDataset, steps: int
     row: dict[str, Any] = {}
     values = []
     for shared in (False, True):
-        model.prefix_support.works = shared
+        model.partial_run.prefix_support.works = shared
         when = "shared" if shared else "whole"
         curve, row[f"evaluate_{when}"] = seconds(evaluate, model, data, scores, ks=KS)
         _, row[f"train_{when}"] = seconds(align, {"t": scores}, model, {"t": data}, config)
         values.append(curve.pair_values)
-    assert model.prefix_support.works, "this model cannot start after a prefix"
+    assert model.partial_run.prefix_support.works, "this model cannot start after a prefix"
     return row | {
         "evaluate": row["evaluate_whole"] / row["evaluate_shared"],
         "train": row["train_whole"] / row["train_shared"],

@@ -68,14 +68,14 @@ def close(actual, expected, tolerance: float = 1e-4) -> None:
 
 
 def curve_and_W(model, data, shared: bool):
-    model.prefix_support.works = shared
+    model.partial_run.prefix_support.works = shared
     scores = random_scores(model)
     curve = evaluate(model, data, scores, ks=KS, batch_size=8, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AlignmentWarning)
         config = AlignmentConfig(steps=3)
         W = align({"t": scores}, model, {"t": data}, config, progress=False).W
-    assert model.prefix_support.works == shared
+    assert model.partial_run.prefix_support.works == shared
     return curve.pair_values, W
 
 
@@ -98,7 +98,7 @@ def test_logits_are_those_of_plain_hugging_face_modules(case_of, family):
         prefix = shared_prefix(case.model, batch)
         assert prefix is not None
         assert prefix.length == SHARED
-        with case.model.continued(prefix), capture(case.model, sites) as seen:
+        with case.model.partial_run.continued(prefix), capture(case.model, sites) as seen:
             logits = case.model.last_logits(batch.corrupt, batch.mask, batch.last)
         plain = [
             case.hf(row[None, :n]).logits[0, -1] for row, n in zip(PAIRS[1], LENGTHS, strict=True)
@@ -112,7 +112,9 @@ def test_curves_are_the_oracles(case_of, family):
     case = case_of(family)
     scores = random_scores(case.model)
     curve = evaluate(case.model, DATA, scores, ks=KS, batch_size=2, progress=False)
-    assert case.model.prefix_support == type(case.model.prefix_support)(True, max(LENGTHS))
+    assert case.model.partial_run.prefix_support == type(case.model.partial_run.prefix_support)(
+        True, max(LENGTHS)
+    )
     close(curve.faithfulness, case.oracle.faithfulness(PAIRS, scores.values, KS))
 
 
@@ -149,7 +151,7 @@ def test_several_copies_of_a_batch_share_a_prefix(llama):
     batch = batch_of(llama.model)
     with llama.model.unchanged(), torch.no_grad():
         expected = llama.model.last_logits(batch.clean, batch.mask, batch.last)
-        with llama.model.continued(shared_prefix(llama.model, batch)):
+        with llama.model.partial_run.continued(shared_prefix(llama.model, batch)):
             twice = batch.repeated(2)
             logits = llama.model.last_logits(twice.clean, twice.mask, twice.last)
     close(logits, expected.repeat(2, 1), 1e-5)
@@ -162,7 +164,7 @@ def test_toys_give_the_numbers_of_whole_runs(toy_large, task):
     (values, W), (expected_values, expected_W) = (
         curve_and_W(toy_large, data, shared) for shared in (True, False)
     )
-    toy_large.prefix_support.works = True
+    toy_large.partial_run.prefix_support.works = True
     close(values, expected_values, 1e-5)
     close(W, expected_W, 1e-5)
 
@@ -221,9 +223,9 @@ def test_runs_are_whole_with_hooks_of_the_user(llama, on):
 def test_a_model_that_cannot_be_continued_is_run_whole(save_tiny, monkeypatch, fault):
     model = load_model(save_tiny("llama-gqa"))
     scores = random_scores(model)
-    model.prefix_support.works = False
+    model.partial_run.prefix_support.works = False
     expected = evaluate(model, DATA, scores, progress=False).pair_values
-    model.prefix_support.works = True
+    model.partial_run.prefix_support.works = True
 
     def refuse(*_):
         raise TypeError("forward() got an unexpected keyword argument 'past_key_values'")
@@ -235,7 +237,7 @@ def test_a_model_that_cannot_be_continued_is_run_whole(save_tiny, monkeypatch, f
         monkeypatch.setattr("dfa_tl.models.partial_run.cache_option", lambda cache, mask: {})
         monkeypatch.setattr(Prefix, "from_cache", lambda cache, length: Prefix(length, (), ()))
     found = evaluate(model, DATA, scores, progress=False).pair_values
-    assert not model.prefix_support.works
+    assert not model.partial_run.prefix_support.works
     assert (found == expected).all()
 
 
@@ -246,7 +248,7 @@ def test_out_of_memory_is_not_taken_for_a_model_that_cannot_be_continued(llama, 
     monkeypatch.setattr("dfa_tl.models.partial_run.new_cache", fail)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         shared_prefix(llama.model, batch_of(llama.model))
-    assert llama.model.prefix_support.works
+    assert llama.model.partial_run.prefix_support.works
 
 
 def test_longer_prompts_are_checked_again(save_tiny, monkeypatch):
@@ -278,7 +280,7 @@ def test_memory_is_no_higher_than_by_the_cache(toy_large):
     assert prefix is not None
     peaks = {}
     for works in (False, True):
-        toy_large.prefix_support.works = works
+        toy_large.partial_run.prefix_support.works = works
         peaks[works] = peak_of(
             lambda: evaluate(toy_large, data, scores, ks=KS, batch_size=8, progress=False),
             toy_large.device,

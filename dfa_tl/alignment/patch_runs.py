@@ -73,7 +73,7 @@ def patch_run(model: NodeModel, batch: PairBatch, objective: str) -> PatchRun:
     """Run the clean prompts of a batch and, under `removal`, the corrupt ones."""
     sites = node_sites(model.nodes)
     prefix = shared_prefix(model, batch)
-    with model.continued(prefix):
+    with model.partial_run.continued(prefix):
         with capture(model, sites if objective == "injection" else ()) as activations:
             logits = model.last_logits(batch.clean, batch.mask, batch.last)
         if objective == "removal":

@@ -153,7 +153,7 @@ def evaluate_many(
     halving = Halving()
 
     def measure(batch: PairBatch) -> Float[Tensor, "metric run batch"]:
-        with model.continued(shared_prefix(model, batch) if ablated.per_pair else None):
+        with model.partial_run.continued(shared_prefix(model, batch) if ablated.per_pair else None):
             runs = [
                 torch.stack([measured(metric, logits, whole).cpu() for metric in wanted.values()])
                 for logits, whole in _runs(model, batch, kept, ablated, without_input)

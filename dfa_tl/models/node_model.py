@@ -19,7 +19,6 @@ from dfa_tl.arguments import checked_arguments, got
 from dfa_tl.errors import DataError, ModelError
 from dfa_tl.models.isolation import one_at_a_time, unchanged
 from dfa_tl.models.partial_run import PartialRun, Resume, residual_site
-from dfa_tl.models.prefix import Prefix, PrefixSupport
 from dfa_tl.models.probe import probe
 from dfa_tl.models.tokenizer import bos_to_prepend, has_bos, without_second_bos
 from dfa_tl.nodes import EMBED_SITE, NodeSet, node_sites
@@ -35,8 +34,7 @@ class NodeModel:
         nodes: Its nodes.
         prepend_bos: Whether prompts begin with a BOS; None for the default of the model, and of
             tasks that have their own. See `prompt_tokens`.
-        prefix_support: Whether runs can start after a prefix; `dfa_tl.models.shared_prefix` finds
-            out.
+        partial_run: How it is run; `last_logits` is what most callers need.
 
     Raises:
         ConfigError: `prepend_bos` is not True, False or None.
@@ -59,8 +57,7 @@ class NodeModel:
         wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, layers)]
         self._hook_points = _hook_points_of(tl, self.name, wanted)
         probe(tl, self.name, self.nodes, self._hook_points)
-        self._run = PartialRun(tl, self.name)
-        self.prefix_support = PrefixSupport()
+        self.partial_run = PartialRun(tl, self.name)
         self.prepend_bos = prepend_bos
         if prepend_bos:
             self._bos_to_prepend()
@@ -212,19 +209,7 @@ class NodeModel:
             last: Index of the last real position.
             resume: Start from this residual stream instead of the embedding.
         """
-        return self._run.last_logits(tokens, mask, last, resume)
-
-    def prefix(self, tokens: Int[Tensor, "batch pos"]) -> Prefix:
-        """Keys and values of the first tokens of some prompts."""
-        return self._run.prefix_of(tokens)
-
-    def continued(self, prefix: Prefix | None) -> AbstractContextManager[None]:
-        """Inside, `last_logits` still takes whole prompts, but runs start after their prefix.
-
-        Hooks see the later positions alone, and so does a residual stream that is resumed from.
-        With None, runs are whole.
-        """
-        return self._run.continued(prefix)
+        return self.partial_run.last_logits(tokens, mask, last, resume)
 
     def probe_error(self) -> float:
         """Run the probe of `dfa_tl.models.probe` with the hooks that are on the model.

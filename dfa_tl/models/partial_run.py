@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dfa_tl.errors import ModelError
-from dfa_tl.models.prefix import Prefix, cache_option, new_cache
+from dfa_tl.models.prefix import Prefix, PrefixSupport, cache_option, new_cache
 from dfa_tl.models.state import added_hooks
 
 
@@ -59,12 +59,14 @@ class PartialRun:
         block_output: What the model's loop over blocks expects of a block: a `tensor`, a `tuple` of
             one, or `other`; None before the first run from the embedding.
         prefix: What runs start after; see `continued`.
+        prefix_support: What is known of whether they can.
     """
 
     def __init__(self, tl: Any, name: str) -> None:
         self.tl, self.name = tl, name
         self.block_output: str | None = None
         self.prefix: Prefix | None = None
+        self.prefix_support = PrefixSupport()
 
     def last_logits(
         self,
@@ -92,7 +94,11 @@ class PartialRun:
 
     @contextmanager
     def continued(self, prefix: Prefix | None) -> Iterator[None]:
-        """See `NodeModel.continued`."""
+        """Inside, `last_logits` still takes whole prompts, but runs start after their prefix.
+
+        Hooks see the later positions alone, and so does a residual stream that is resumed from.
+        With None, runs are whole.
+        """
         before, self.prefix = self.prefix, prefix
         try:
             yield

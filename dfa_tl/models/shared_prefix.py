@@ -5,7 +5,7 @@ same activations: those of circuits, of soft masks, and of the corrupt run. Wher
 later positions see them only as keys and values. So these are computed once for a batch, and each
 run starts after the shortest prefix of its pairs:
 
-    with model.continued(shared_prefix(model, batch)): ...
+    with model.partial_run.continued(shared_prefix(model, batch)): ...
 
 Runs inside give the logits of whole runs, and hooks see the positions after the prefix. Under other
 ablations than `counterfactual` the prefix changes as well, so this must not be used there.
@@ -41,11 +41,11 @@ def prefix_length(batch: PairBatch) -> int:
 def shared_prefix(model: NodeModel, batch: PairBatch) -> Prefix | None:
     """The common prefix of the prompts of a batch; None where runs have to be whole."""
     length, width = prefix_length(batch), batch.clean.shape[1]
-    support = model.prefix_support
+    support = model.partial_run.prefix_support
     if not (support.works and length) or has_user_hooks(model.tl):
         return None
     try:
-        prefix = model.prefix(batch.clean[:, :length])
+        prefix = model.partial_run.prefix_of(batch.clean[:, :length])
         if width > support.widest:
             support.works = _gives_whole_runs(model, batch, prefix)
             support.widest = width
@@ -60,8 +60,10 @@ def shared_prefix(model: NodeModel, batch: PairBatch) -> Prefix | None:
 def _gives_whole_runs(model: NodeModel, batch: PairBatch, prefix: Prefix) -> bool:
     first = max(0, len(batch) - CHECKED_ROWS)
     rows = batch.part(first, len(batch))
-    whole = model.last_logits(rows.clean, rows.mask, rows.last).float()
-    with model.continued(prefix.each(lambda tensor: tensor[first:])):
-        continued = model.last_logits(rows.clean, rows.mask, rows.last).float()
+    run = model.partial_run
+    inputs = (rows.clean, rows.mask, rows.last, None)
+    whole = run.last_logits(*inputs).float()
+    with run.continued(prefix.each(lambda tensor: tensor[first:])):
+        continued = run.last_logits(*inputs).float()
     error = (continued - whole).abs().max()
     return bool(error <= tolerance_of(model.dtype) * whole.abs().max())
