@@ -45,6 +45,10 @@ def main() -> None:
     rounding: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "precision.csv")
     rounding = rounding.drop(columns=["precision", "pairs"])
     write_file(OUT / "precision.md", Table(rounding).to_markdown(decimals=3).encode())
+    saved: Any = pd.read_csv(ROOT / "benchmarks" / "results" / "shared_prefix.csv")
+    saved = saved[["model", "task", "positions", "evaluate", "train", "error"]]
+    saved["error"] = saved["error"].map("{:.0e}".format)
+    write_file(OUT / "shared_prefix.md", Table(saved).to_markdown(decimals=2).encode())
     study = parser.parse_args().study
     if study is None:
         return
