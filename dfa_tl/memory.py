@@ -73,9 +73,12 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
     batch_size = whole_number("batch_size", batch_size, 1)
     pairs = data.tokenize(model)
     longest = int(pairs.lengths.argmax())
+    earliest = pairs.select(range(len(pairs)), "cpu").n_shared
 
     def peak(rows: int, batch: int) -> int:
         few = pairs.rows([longest] * rows)
+        # It shares no more than the pair that shares the least: a run takes memory for the rest.
+        few.corrupt[:, earliest] = (few.clean[:, earliest] + 1) % model.vocabulary_size
         probe = PairDataset((), name=pairs.name, tokens=few)
         return peak_of(run_job(model, probe, job, batch), model.device)
 

@@ -50,7 +50,7 @@ def test_a_run_from_a_layer_equals_the_whole_run(case_of, kind, fallback, monkey
         ):
             whole = model.last_logits(batch.clean, batch.mask, batch.last)
         if fallback:
-            monkeypatch.setattr(model._run, "block_output", "other")
+            monkeypatch.setattr(model.partial_run, "block_output", "other")
         for layer in layers:
             resume = Resume(layer, residuals[residual_site(layer)])
             with hooked(model, {site: lambda a: a * 2}):

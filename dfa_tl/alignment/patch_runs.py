@@ -6,6 +6,9 @@
 `cache` says where it is kept: on the target's `device`, in `host` memory, or nowhere (`none`: the
 prompts are run again in each epoch). `auto` takes the first of them where all batches fit in half
 of the free memory.
+
+The positions before the first in which the prompts of a pair differ are run once
+(`dfa_tl.models.shared_prefix`); the activations are those of the positions after them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from torch import Tensor
 
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.prefix import Prefix
+from dfa_tl.models.shared_prefix import shared_prefix
 from dfa_tl.nodes import node_sites
 from dfa_tl.settings import check_choice
 from dfa_tl.tasks.batches import PairBatch
@@ -35,10 +40,12 @@ class PatchRun:
     Attributes:
         activations: At every site, the values that nodes are moved towards.
         log_probs: Log-probabilities of the next token in the clean run.
+        prefix: What the patched run starts after; None where it is whole.
     """
 
     activations: dict[str, Float[Tensor, "..."]]
     log_probs: Float[Tensor, "batch vocab"]
+    prefix: Prefix | None = None
 
     def part(self, start: int, stop: int) -> PatchRun:
         """Rows `start` to `stop`."""
@@ -50,24 +57,29 @@ class PatchRun:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PatchRun:
         activations = {site: change(value) for site, value in self.activations.items()}
-        return PatchRun(activations, change(self.log_probs))
+        prefix = None if self.prefix is None else self.prefix.each(change)
+        return PatchRun(activations, change(self.log_probs), prefix)
 
     @property
     def bytes(self) -> int:
         """Memory used, in bytes."""
-        return sum(tensor.nbytes for tensor in (*self.activations.values(), self.log_probs))
+        of_prefix = [] if self.prefix is None else self.prefix.tensors
+        tensors = (*self.activations.values(), self.log_probs, *of_prefix)
+        return sum(tensor.nbytes for tensor in tensors)
 
 
 @torch.no_grad()
 def patch_run(model: NodeModel, batch: PairBatch, objective: str) -> PatchRun:
     """Run the clean prompts of a batch and, under `removal`, the corrupt ones."""
     sites = node_sites(model.nodes)
-    with capture(model, sites if objective == "injection" else ()) as activations:
-        logits = model.last_logits(batch.clean, batch.mask, batch.last)
-    if objective == "removal":
-        with capture(model, sites) as activations:
-            model.last_logits(batch.corrupt, batch.mask, batch.last)
-    return PatchRun(activations, logits.float().log_softmax(-1))
+    prefix = shared_prefix(model, batch)
+    with model.partial_run.continued(prefix):
+        with capture(model, sites if objective == "injection" else ()) as activations:
+            logits = model.last_logits(batch.clean, batch.mask, batch.last)
+        if objective == "removal":
+            with capture(model, sites) as activations:
+                model.last_logits(batch.corrupt, batch.mask, batch.last)
+    return PatchRun(activations, logits.float().log_softmax(-1), prefix)
 
 
 class PatchRuns:

@@ -191,7 +191,7 @@ def soft_masked_logits(
     """Last logits of the run that is patched with a soft mask, as the objective says."""
     removal = objective == "removal"
     weights = site_weights(target.nodes, 1 - mask if removal else mask)
-    with interpolate(target, runs.activations, weights):
+    with target.partial_run.continued(runs.prefix), interpolate(target, runs.activations, weights):
         prompts = batch.clean if removal else batch.corrupt
         return target.last_logits(prompts, batch.mask, batch.last)
 

@@ -11,7 +11,9 @@ Cost per batch: one clean run, one corrupt run, one run of the empty circuit (no
 `counterfactual`), and one run for each *distinct* circuit, however many score vectors, grids or
 metrics there are. Circuits are run in an order in which neighbours agree on as many low layers as
 possible, and each starts at the first layer that differs, from the residual stream of the circuit
-before it. Memory: no graph; one residual stream per layer.
+before it. Under `counterfactual`, the positions before the first in which the prompts of a pair
+differ are run once for all of these (`dfa_tl.models.shared_prefix`). Memory: no graph; one residual
+stream per layer, and the keys and values of these positions.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.interventions import capture, interpolate, site_weights
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.partial_run import Resume, residual_site
+from dfa_tl.models.shared_prefix import shared_prefix
 from dfa_tl.nodes import EMBED_SITE
 from dfa_tl.scores import NodeScores, check_nodes
 from dfa_tl.tasks.batches import PairBatch
@@ -150,10 +153,11 @@ def evaluate_many(
     halving = Halving()
 
     def measure(batch: PairBatch) -> Float[Tensor, "metric run batch"]:
-        runs = [
-            torch.stack([measured(metric, logits, whole).cpu() for metric in wanted.values()])
-            for logits, whole in _runs(model, batch, kept, ablated, without_input)
-        ]
+        with model.partial_run.continued(shared_prefix(model, batch) if ablated.per_pair else None):
+            runs = [
+                torch.stack([measured(metric, logits, whole).cpu() for metric in wanted.values()])
+                for logits, whole in _runs(model, batch, kept, ablated, without_input)
+            ]
         return torch.stack(runs, dim=1)
 
     with model.unchanged(), torch.no_grad():

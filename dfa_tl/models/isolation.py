@@ -21,7 +21,10 @@ import torch
 from torch import nn
 
 from dfa_tl.errors import ModelError
-from dfa_tl.models.state import ModelState
+from dfa_tl.models.state import PACKAGE, ModelState
+
+LIBRARIES = (PACKAGE, "transformer_lens.", "transformers.", "accelerate.")
+"""Whose hooks on modules are parts of a model."""
 
 
 class _Turn:
@@ -132,6 +135,19 @@ def _without_autocast(modules: list[nn.Module]) -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def has_user_hooks(tl: nn.Module) -> bool:
+    """Whether a module has a forward hook that is neither this package's nor its library's."""
+    return any(
+        getattr(module, "fwd_hooks", ())
+        or any(
+            not str(getattr(hook, "__module__", "")).startswith(LIBRARIES)
+            for hooks in (module._forward_hooks, module._forward_pre_hooks)
+            for hook in hooks.values()
+        )
+        for module in _all_modules(tl)
+    )
 
 
 @contextmanager

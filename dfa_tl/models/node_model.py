@@ -34,6 +34,7 @@ class NodeModel:
         nodes: Its nodes.
         prepend_bos: Whether prompts begin with a BOS; None for the default of the model, and of
             tasks that have their own. See `prompt_tokens`.
+        partial_run: How it is run; `last_logits` is what most callers need.
 
     Raises:
         ConfigError: `prepend_bos` is not True, False or None.
@@ -56,7 +57,7 @@ class NodeModel:
         wanted = [EMBED_SITE, *node_sites(self.nodes), *map(residual_site, layers)]
         self._hook_points = _hook_points_of(tl, self.name, wanted)
         probe(tl, self.name, self.nodes, self._hook_points)
-        self._run = PartialRun(tl, self.name)
+        self.partial_run = PartialRun(tl, self.name)
         self.prepend_bos = prepend_bos
         if prepend_bos:
             self._bos_to_prepend()
@@ -208,7 +209,7 @@ class NodeModel:
             last: Index of the last real position.
             resume: Start from this residual stream instead of the embedding.
         """
-        return self._run.last_logits(tokens, mask, last, resume)
+        return self.partial_run.last_logits(tokens, mask, last, resume)
 
     def probe_error(self) -> float:
         """Run the probe of `dfa_tl.models.probe` with the hooks that are on the model.

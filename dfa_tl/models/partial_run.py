@@ -2,7 +2,7 @@
 
 Only the last real position of each row is unembedded, which saves most of the memory of a large
 vocabulary. A run may start at any layer from the residual stream that enters it; the layers below
-are then skipped.
+are then skipped. It may also start at any position, after a prefix whose keys and values are known.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dfa_tl.errors import ModelError
+from dfa_tl.models.prefix import Prefix, PrefixSupport, cache_option, new_cache
 from dfa_tl.models.state import added_hooks
 
 
@@ -57,11 +58,15 @@ class PartialRun:
     Attributes:
         block_output: What the model's loop over blocks expects of a block: a `tensor`, a `tuple` of
             one, or `other`; None before the first run from the embedding.
+        prefix: What runs start after; see `continued`.
+        prefix_support: What is known of whether they can.
     """
 
     def __init__(self, tl: Any, name: str) -> None:
         self.tl, self.name = tl, name
         self.block_output: str | None = None
+        self.prefix: Prefix | None = None
+        self.prefix_support = PrefixSupport()
 
     def last_logits(
         self,
@@ -71,13 +76,45 @@ class PartialRun:
         resume: Resume | None,
     ) -> Float[Tensor, "batch vocab"]:
         """Logits at position `last` of each row; see `NodeModel.last_logits`."""
+        options = mask_option(self.tl, mask)
+        if self.prefix is not None:
+            start = self.prefix.length
+            tokens, mask, last = tokens[:, start:], mask[:, start:], last - start
+            options = cache_option(self.prefix.cache(self.tl, len(tokens)), mask)
+        return self._last_logits(tokens, last, resume, options)
+
+    def prefix_of(self, tokens: Int[Tensor, "batch pos"]) -> Prefix:
+        """Keys and values of these tokens, all of them real."""
+        rows, length = tokens.shape
+        cache = new_cache(self.tl, rows)
+        options = cache_option(cache, torch.ones_like(tokens, dtype=torch.bool))
+        last = torch.full_like(tokens[:, 0], length - 1)
+        self._last_logits(tokens, last, None, options)
+        return Prefix.from_cache(cache, length)
+
+    @contextmanager
+    def continued(self, prefix: Prefix | None) -> Iterator[None]:
+        """Inside, `last_logits` still takes whole prompts, but runs start after their prefix.
+
+        Hooks see the later positions alone, and so does a residual stream that is resumed from.
+        With None, runs are whole.
+        """
+        before, self.prefix = self.prefix, prefix
+        try:
+            yield
+        finally:
+            self.prefix = before
+
+    def _last_logits(
+        self, tokens: Tensor, last: Tensor, resume: Resume | None, options: dict[str, Any]
+    ) -> Tensor:
         with ExitStack() as stack:
             if resume is None or resume.layer == 0:
                 stack.enter_context(self._block_output_noted())
             else:
                 stack.enter_context(self._resumed(resume))
             stack.enter_context(self._only_unembedding(last))
-            logits = self.tl(tokens, return_type="logits", **mask_option(self.tl, mask))
+            logits = self.tl(tokens, return_type="logits", **options)
         return logits[:, 0]
 
     @contextmanager

@@ -5,6 +5,8 @@ one pair and on one batch of the task with the longest prompts:
 
     seconds of a pass = a per batch + b per token      (once forward, once backward)
 
+where the tokens are those that a job runs (`dfa_tl.models.shared_prefix`).
+
 To these are added loading the models, and the bootstrap of every row of the results. Memory is what
 the process holds with its models loaded, and the peak of the largest job (`estimate_memory`).
 """
@@ -28,8 +30,9 @@ from dfa_tl.evaluation.curve import LINEAR_KS, FaithfulnessCurve
 from dfa_tl.evaluation.intervals import Bootstrap, cmd_interval, cpr_interval
 from dfa_tl.memory import estimate_memory
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.shared_prefix import prefix_length
 from dfa_tl.study.config import StudyConfig
-from dfa_tl.study.evaluate_job import JOB_VERSIONS
+from dfa_tl.study.evaluate_job import JOB_VERSIONS, EvaluateJob
 from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Job, Workload
 from dfa_tl.study.jobs import AttributeJob, TrainingJob
@@ -155,10 +158,14 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
             for sample in dict.fromkeys(sample for work in here.values() for sample in work.data)
         }
         lengths = {sample: _lengths(data) for sample, data in tokens.items()}
+        continued = {
+            sample: _lengths_run(data, config.batch_size) for sample, data in tokens.items()
+        }
         longest = tokens[max(lengths, key=lambda sample: lengths[sample])]
         speed = measured_speed(spec.load(), longest, config.batch_size)
         for key, work in here.items():
-            tokens_in_all = sum(lengths[sample] * sample.size for sample in work.data)
+            run = lengths if runs_whole(jobs[key]) else continued
+            tokens_in_all = sum(run[sample] * sample.size for sample in work.data)
             taken[key] = speed.seconds(work, work.pairs, tokens_in_all / work.pairs)
             taken[key] += work.rows * per_row
         models[spec.name] = ModelCost(
@@ -234,6 +241,22 @@ def _copies(pairs: TokenPairs, row: int, n: int) -> PairDataset:
 def _lengths(data: PairDataset) -> float:
     assert data.tokens is not None
     return float(data.tokens.lengths.float().mean())
+
+
+def runs_whole(job: Job) -> bool:
+    """Whether a job runs prompts from their first token, not from where those of a pair differ."""
+    if isinstance(job, EvaluateJob):
+        return job.ablation != "counterfactual"
+    return not isinstance(job, TrainingJob)
+
+
+def _lengths_run(data: PairDataset, batch_size: int) -> float:
+    """Mean tokens after the shared prefixes of batches."""
+    pairs = data.tokens
+    assert pairs is not None
+    batches = [pairs.select(rows, "cpu") for rows in pairs.row_batches(batch_size)]
+    saved = sum(len(batch) * prefix_length(batch) for batch in batches)
+    return _lengths(data) - saved / len(pairs)
 
 
 def _peak(

@@ -44,6 +44,16 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def n_shared(self) -> int:
+        """How many positions come before the first in which the prompts of any pair differ.
+
+        The last real position of a pair is never one of them.
+        """
+        differs = (self.clean != self.corrupt).int()
+        first = torch.where(differs.any(1), differs.argmax(1), self.last)
+        return int(torch.minimum(first, self.last).min())
+
     def part(self, start: int, stop: int) -> PairBatch:
         """Rows `start` to `stop`, padded as before."""
         return self._each(lambda tensor: tensor[start:stop])
