@@ -102,7 +102,9 @@ class Vectors:
         def chosen(values: dict[str, T]) -> dict[str, T]:
             return {name: value for name, value in values.items() if name.split("/")[0] in tasks}
 
-        return Vectors(*map(chosen, (self.pairs, self.source, self.gold, self.masks)))
+        return Vectors(
+            chosen(self.pairs), chosen(self.source), chosen(self.gold), chosen(self.masks)
+        )
 
 
 class Circuit(NamedTuple):

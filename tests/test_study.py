@@ -401,6 +401,7 @@ def test_a_study_that_goes_on_elsewhere_says_so(tiny, tmp_path, monkeypatch):
     assert "hardware another processor: 1 job" in listing
 
 
+@pytest.mark.slow
 def test_submitit(tiny, tmp_path):
     submitit = pytest.importorskip("submitit")
     executor: Executor = submitit.AutoExecutor(tmp_path / "logs", cluster="local")

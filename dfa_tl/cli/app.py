@@ -43,10 +43,14 @@ class Commands(TyperGroup):
             code = super().main(*args, standalone_mode=False, **options)
         except Exception as error:
             # Typer brings its own copy of Click, whose place depends on the version.
-            code, context = getattr(error, "exit_code", None), getattr(error, "ctx", None)
-            if code is None or not hasattr(error, "format_message"):
+            code, context = (
+                getattr(error, "exit_code", None),
+                cast("Any", getattr(error, "ctx", None)),
+            )
+            format_message = getattr(error, "format_message", None)
+            if code is None or format_message is None:
                 raise
-            message = " ".join(error.format_message().split())
+            message = " ".join(format_message().split())
             if type(error).__name__ == "NoArgsIsHelpError":
                 typer.echo(context.get_help(), err=True)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,8 +39,9 @@ class Prefix:
     @classmethod
     def from_cache(cls, cache: Any, length: int) -> Prefix:
         """What a run over `length` positions left in a cache."""
+        layers: tuple[Any, ...]
         if isinstance(cache, DynamicCache):
-            layers = tuple((layer.keys, layer.values) for layer in cache.layers)
+            layers = tuple((layer.keys, layer.values) for layer in cast("Any", cache.layers))
         else:
             layers = tuple((entry.past_keys, entry.past_values) for entry in cache.entries)
         return cls(length, layers, tuple(keys.device for keys, _ in layers))

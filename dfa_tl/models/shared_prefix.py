@@ -54,6 +54,7 @@ def shared_prefix(model: NodeModel, batch: PairBatch) -> Prefix | None:
         if is_out_of_memory(error):
             raise
         support.works = False
+        return None
     return prefix if support.works else None
 
 
