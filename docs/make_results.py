@@ -33,6 +33,8 @@ SHOWN = (
     "recovery", "structure",
 )  # fmt: skip
 """The tables of a study that the pages include."""
+ONLY_BUNDLED = ("recovery", "structure")
+"""Those that only the page of the bundled pair includes."""
 
 
 def main() -> None:
@@ -74,7 +76,7 @@ def write_study(results: StudyResults, prefix: str) -> None:
         "target_only_effect": analysis.source_effect(results, "target_only")
     }
     for name, table in tables.items():
-        if name in SHOWN:
+        if name in SHOWN and not (prefix and name in ONLY_BUNDLED):
             write_file(OUT / f"{prefix}{name}.md", short_names(table.to_markdown()).encode())
     frames = {name: table.frame for name, table in tables.items()}
     frames["effect:uniform_s"] = frames["source_effect"]

@@ -89,7 +89,8 @@ def control_levels(results: Results) -> Table:
             best = (
                 means.mean().groupby(["pair", "method", "test_task"], as_index=False)["cpr"].max()
             )
-            parts.append(best.assign(setting="DFA (best regime, chosen on test)"))
+            if regimes["regime"].nunique() > 1:
+                parts.append(best.assign(setting="DFA (best regime, chosen on test)"))
     table = _mean_by_task(pd.concat(parts), ["pair", "method", "setting"], config.tasks)
     return Table(table, title("CPR of controls", results))
 

@@ -120,13 +120,11 @@ def _result(
     config: StudyConfig,
 ) -> Statement:
     ours = levels[regime]
-    is_share = 0 <= ours.cpr.estimate <= 1  # beyond 1, f overshoots
+    named = [levels[name] for name in (GOLD, RANDOM.name) if name in levels]
+    # Beyond 1, f overshoots, and the area is no share of the behaviour.
+    is_share = all(0 <= one.cpr.estimate <= 1 for one in (ours, *named))
     what = "recover {} of the model's behaviour" if is_share else "reach a CPR of {}"
-    beside = [
-        f"{levels[name].label} {_amount(levels[name], is_share)}"
-        for name in (GOLD, RANDOM.name)
-        if name in levels
-    ]
+    beside = [f"{one.label} {_amount(one, is_share)}" for one in named]
     among = f" ({', '.join(beside)})" if beside else ""
     lead = f"{SEEN[regime]}, transferred circuits {what.format(_amount(ours, is_share))}"
     parts = [f"CPR {with_limits(ours.cpr)}, CMD {with_limits(ours.cmd)}"]
