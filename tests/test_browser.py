@@ -202,7 +202,7 @@ def report(tab, pages) -> Tab:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "n_plots", "n_views"), [("small", 11, 6), ("hostile", 13, 0), ("cells", 0, 6)]
+    ("name", "n_plots", "n_views"), [("small", 12, 6), ("hostile", 14, 0), ("cells", 0, 6)]
 )
 def test_a_page_draws_itself_alone_on_any_screen(tab, pages, name, n_plots, n_views):
     drawn = check(tab, pages[name])

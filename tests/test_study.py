@@ -409,6 +409,15 @@ def test_submitit(tiny, tmp_path):
     assert texts(results, tmp_path / "a") == texts(tiny, tmp_path / "b")
 
 
+def test_pages_name_a_folder_by_its_own_name():
+    assert PairSpec("/models/small", "../big", via=("~/middle",)).label == "small -> middle -> big"
+    assert PairSpec("meta-llama/Llama-3.2-1B", "toy-large").label == (
+        "meta-llama/Llama-3.2-1B -> toy-large"
+    )
+    assert PairSpec("/one/model", "/two/model").label == "/one/model -> /two/model"
+    assert PairSpec("/one/model", "/one/model").label == "model -> model"
+
+
 def test_config_round_trips_through_yaml(tmp_path):
     config = replace(
         SMALL, pairs=(PAIR, PairSpec("toy-large", "toy-small")), relations={"ioi": ("mcqa",)}

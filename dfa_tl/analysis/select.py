@@ -69,6 +69,11 @@ def pair_names(results: Results) -> list[str]:
     return [pair.name for pair in results.config.pairs]
 
 
+def pair_label(results: Results, name: str) -> str:
+    """The pair of models of this name as figures name it: without the path of a folder."""
+    return next((pair.label for pair in results.config.pairs if pair.name == name), name)
+
+
 def choose_pair_and_method(
     results: Results, pair: str | None, method: str | None
 ) -> tuple[str, str]:

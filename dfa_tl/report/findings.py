@@ -149,7 +149,7 @@ def _result(
         "Result",
         f"{lead}, averaged over circuit sizes{among}.",
         f"{capitalized('; '.join(parts))}. Mean of {counted(ours.n_tasks, 'task')}, from "
-        f"{pair.source} to {pair.target}, with {config.methods[0]} scores and "
+        f"{pair.labels[0]} to {pair.labels[-1]}, with {config.methods[0]} scores and "
         f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}"
         f"{settings}. Measured with protocol {config.protocols[0]}, "
         f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric "

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from dfa_tl.analysis import Table
+from dfa_tl.analysis.select import pair_label
 from dfa_tl.controls.regimes import GOLD, Regime
 from dfa_tl.controls.registry import CONTROLS, FREE_MASK, NO_SOURCE
 from dfa_tl.errors import DFAError
@@ -145,7 +146,8 @@ def sections(
 
 
 def _measured(subject: Subject, tables: Mapping[str, Table]) -> Iterator[Section]:
-    config, pair, method = subject.results.config, arrow(subject.pair), subject.method
+    config, method = subject.results.config, subject.method
+    pair = arrow(pair_label(subject.results, subject.pair))
 
     def section(name: str, title: str, text: str, *shown: str) -> Section:
         return Section(

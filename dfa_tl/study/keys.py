@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from dfa_tl.arguments import got
@@ -55,6 +56,20 @@ class PairSpec:
     def models(self) -> tuple[str, ...]:
         """The source, the models in between, and the target."""
         return (self.source, *self.via, self.target)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The models as a page names them: of a folder its own name, if that tells them apart."""
+        short = tuple(
+            Path(model).name if model.startswith(("/", ".", "~")) else model
+            for model in self.models
+        )
+        return short if len({*short}) == len({*self.models}) else self.models
+
+    @property
+    def label(self) -> str:
+        """The pair as a page names it."""
+        return " -> ".join(self.labels)
 
     @property
     def name(self) -> str:

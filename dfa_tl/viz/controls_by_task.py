@@ -17,6 +17,7 @@ from dfa_tl.analysis.select import (
     mean_curve,
     measured_with,
     nothing_measured,
+    pair_label,
 )
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import GOLD, Regime
@@ -104,7 +105,7 @@ def controls_by_task(
     return finished(
         figure,
         alt=_alt(panels, names, floor),
-        title=f"{pair}, {method}: CPR of controls ({measured_with(results)})",
+        title=f"{pair_label(results, pair)}, {method}: CPR of controls ({measured_with(results)})",
         width=300 * layout.columns + 190,
         height=height + 130 + below,
         margin={"l": 160, "t": 76, "b": 54 + below},

@@ -24,6 +24,7 @@ from dfa_tl.analysis.select import (
     main_rows,
     measured_with,
     nothing_measured,
+    pair_label,
 )
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.controls.regimes import COMPARED, FEW_PAIRS, GOLD, PLAIN, Regime
@@ -116,7 +117,7 @@ def cost_frontier(
     return finished(
         figure,
         alt=_alt(panels),
-        title=f"{pair}, {method}: CPR and cost ({measured_with(results)})",
+        title=f"{pair_label(results, pair)}, {method}: CPR and cost ({measured_with(results)})",
         width=310 * layout.columns + 300 if len(panels) > 1 else 820,
         height=(300 * layout.rows if len(panels) > 1 else 380) + 150,
         margin={"t": 84, "r": 230 if len(panels) > 1 else 24},

@@ -15,6 +15,7 @@ from dfa_tl.analysis.select import (
     curves_of,
     main_rows,
     mean_curve,
+    pair_label,
     pair_names,
 )
 from dfa_tl.arguments import checked_arguments
@@ -95,12 +96,13 @@ def study_curves(
             f"nothing to draw: this study has no measured circuits of {', '.join(regimes)} for "
             f"{method}; it has {', '.join(sorted(set(rows['regime'])))}"
         )
+    shown = pair_label(results, names[0]) if len(names) == 1 else "All pairs"
     return draw_panels(
         panels,
         {circuit_label(regime): circuit_style(regime) for regime in regimes},
         bands=bootstrap_of(results) if bands else None,
         log_k=log_k,
-        title=f"{names[0] if len(names) == 1 else 'All pairs'}, {method}: faithfulness by task",
+        title=f"{shown}, {method}: faithfulness by task",
         columns=len(config.tasks) if len(config.tasks) <= MOST_COLUMNS else COLUMNS,
     )
 
