@@ -121,7 +121,7 @@ def test_examples_run(page, tmp_path, monkeypatch):
 def test_own_task_runs_from_nothing_to_a_figure(tmp_path):
     """The commands of the page on the bundled models, as printed, on the pairs of the page."""
     page = ROOT / "docs" / "how-to" / "own_task.md"
-    (tmp_path / "pairs.csv").write_text(blocks(page, "text")[0])
+    (tmp_path / "pairs.csv").write_text(blocks(page, "none")[0])
     commands = [line for line in shell_lines(page) if "--task pairs.csv" in line]
     assert len(commands) == 3
     program = [sys.executable, "-c", "from dfa_tl.cli import app; app()"]
