@@ -639,7 +639,7 @@ def test_the_circuit_s_task_is_not_measured(study, tmp_path):
         lambda kind, settings: kind == "evaluate" and settings["data"]["task"] == TASKS[0],
     )
     found = draw_section("circuit", circuit_of(results))
-    assert [type(one).__name__ for one in found] == ["NotDrawn"] * 6
+    assert [type(one).__name__ for one in found] == ["NotDrawn"] * 7
 
 
 @pytest.mark.slow

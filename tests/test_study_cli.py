@@ -256,8 +256,8 @@ def test_a_file_of_ten_pairs_is_enough(tmp_path, monkeypatch):
     sizes = "sums.jsonl: 5 train and 5 test pairs. W is trained on 8 pairs each of mcqa.\n"
     assert sizes in result.output
     known = "mcqa arc_easy arc_challenge ioi arithmetic_addition arithmetic_subtraction".split()
-    monkeypatch.setattr("dfa_tl.cli.options.DEFAULT_PAIRS", 4)
-    monkeypatch.setattr("dfa_tl.cli.app.DEFAULT_PAIRS", 4)
+    for name in ("dfa_tl.cli.options", "dfa_tl.cli.app"):  # the package has an `app` of its own
+        monkeypatch.setattr(sys.modules[name], "DEFAULT_PAIRS", 4)
     result = run(*command)  # the tasks of the bundled models, not those in English
     assert result.exit_code == 0, result.output
     (trained_on,) = re.findall(r"W is trained on 4 pairs each of (.+)\.$", result.output, re.M)
