@@ -33,6 +33,13 @@ from dfa_tl.errors import ConfigError
 CHECK_SECONDS = 1.0
 
 
+class LocalPool(ProcessPoolExecutor):
+    """Its workers end when its block ends with an exception, so no future needs to be cancelled.
+
+    Python's pool fails on a cancelled future when it notes that a worker has ended.
+    """
+
+
 def local_pool(
     workers: int, initializer: Callable[[], object] | None = None
 ) -> AbstractContextManager[ProcessPoolExecutor]:
@@ -68,7 +75,7 @@ def local_pool(
 @contextmanager
 def _pool(workers: int, pickled: bytes) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (pickled,)) as pool:
+    with LocalPool(workers, context, _start_worker, (pickled,)) as pool:
         try:
             yield pool
         except BaseException:

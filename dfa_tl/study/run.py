@@ -44,6 +44,7 @@ import dfa_tl
 from dfa_tl.arguments import checked_arguments
 from dfa_tl.errors import ConfigError
 from dfa_tl.io.atomic import user_path
+from dfa_tl.pool import LocalPool
 from dfa_tl.settings import check_whole
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.evaluate_job import JOB_VERSIONS
@@ -247,7 +248,7 @@ def _run_all(
                     _show(progress, [job for _, piece in running for job in piece], store)
     finally:
         for future, _ in running:
-            if hasattr(future, "cancel"):
+            if hasattr(future, "cancel") and not isinstance(executor, LocalPool):
                 future.cancel()
     return schedule.failures
 
