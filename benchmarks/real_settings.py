@@ -16,7 +16,6 @@ from pathlib import Path
 from dfa_tl import AlignmentConfig
 from dfa_tl.analysis.render import Table
 from dfa_tl.io.atomic import write_file
-from dfa_tl.io.output import output_folder
 from dfa_tl.study import PairSpec, StudyConfig, run_study
 
 CSV = Path(__file__).parent / "results" / "real_settings.csv"
@@ -56,11 +55,10 @@ def main() -> None:
         grids=("coarse",),
         batch_size=BATCH,
     )
-    results = run_study(config, output_folder(arguments.out))
+    results = run_study(config, arguments.out)
     rows = results.headline()
     rows = rows[rows["regime"] == "zero-shot"]
     means = rows.groupby("variant", sort=False)[["cpr", "cmd"]].mean().reset_index()
-    means = means.rename(columns={"variant": "settings", "cpr": "CPR", "cmd": "CMD"})
     text = means.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     write_file(CSV, text.encode())
     print(Table(means).to_markdown())

@@ -71,7 +71,8 @@ def pair_names(results: Results) -> list[str]:
 
 def pair_label(results: Results, name: str) -> str:
     """The pair of models of this name as figures name it: without the path of a folder."""
-    return next((pair.label for pair in results.config.pairs if pair.name == name), name)
+    labels = {pair.name: getattr(pair, "label", pair.name) for pair in results.config.pairs}
+    return labels.get(name, name)
 
 
 def choose_pair_and_method(
