@@ -29,6 +29,7 @@ from dfa_tl.controls.control import Need
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.io.atomic import write_file
+from dfa_tl.study import PairSpec
 from dfa_tl.tasks.registry import family_of
 
 OUT = Path(__file__).parent / "results" / "nested_choice.csv"
@@ -52,16 +53,16 @@ def by_family(results: StudyResults, pair: str) -> pd.DataFrame:
     return by_task.groupby(["family", "regime"]).mean()
 
 
-def choices(results: StudyResults, pair: str) -> list[dict[str, Any]]:
-    """A row for each family: what is chosen on the others, and how well it does on this one."""
-    measured: Any = by_family(results, pair)
+def choices(results: StudyResults, pair: PairSpec) -> list[dict[str, Any]]:
+    """A row for each family: what is chosen on the others and how well it does; and the mean."""
+    measured: Any = by_family(results, pair.name)
     cmd, cpr = measured["cmd"].unstack("regime"), measured["cpr"].unstack("regime")
     candidates = [name for name in ways() if name in cmd and cmd[name].notna().all()]
     found = []
     for family in cmd.index:
         others = cmd.index != family
         best = cmd.loc[others, candidates].mean().idxmin()
-        found.append({"pair": pair, "family": family, "chosen": ways()[best]})
+        found.append({"pair": pair.label, "family": family, "chosen": ways()[best]})
         for label, name in (
             ("chosen", best),
             ("DFA", str(Regime.ZERO_SHOT)),
@@ -70,7 +71,8 @@ def choices(results: StudyResults, pair: str) -> list[dict[str, Any]]:
         ):
             if name in cmd:
                 found[-1] |= {f"CPR {label}": cpr[name][family], f"CMD {label}": cmd[name][family]}
-    return found
+    means: Any = pd.DataFrame(found).mean(numeric_only=True)
+    return [*found, {"pair": pair.label, "family": "mean", "chosen": "", **means}]
 
 
 def main() -> None:
@@ -83,11 +85,8 @@ def main() -> None:
     for folder in arguments.studies:
         results = StudyResults.load(folder)
         for pair in results.config.pairs:
-            rows += choices(results, pair.name)
+            rows += choices(results, pair)
     table = pd.DataFrame(rows)
-    table["pair"] = [
-        " -> ".join(Path(model).name for model in pair.split(" -> ")) for pair in table["pair"]
-    ]
     text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     write_file(arguments.out, text.encode())
     print(Table(table).to_markdown())

@@ -12,7 +12,6 @@ to 5 of the paper.
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,9 @@ def write_study(results: StudyResults, prefix: str) -> None:
     }
     for name, table in tables.items():
         if name in SHOWN and not (prefix and name in ONLY_BUNDLED):
-            write_file(OUT / f"{prefix}{name}.md", short_names(table.to_markdown()).encode())
+            write_file(
+                OUT / f"{prefix}{name}.md", short_names(table.to_markdown(), results).encode()
+            )
     frames = {name: table.frame for name, table in tables.items()}
     frames["effect:uniform_s"] = frames["source_effect"]
     frames["effect:target_only"] = frames["target_only_effect"]
@@ -86,12 +87,14 @@ def write_study(results: StudyResults, prefix: str) -> None:
         f"**{one.label}{'' if one.label.endswith('?') else '.'}** {one.lead} {one.text}".strip()
         for one in head.statements
     ]
-    write_file(OUT / f"{prefix}summary.md", short_names("\n\n".join(said) + "\n").encode())
+    write_file(OUT / f"{prefix}summary.md", ("\n\n".join(said) + "\n").encode())
 
 
-def short_names(text: str) -> str:
-    """The text with models in folders named by the folder alone."""
-    return re.sub(r"(?:/[\w.-]+)+/", "", text)
+def short_names(text: str, results: StudyResults) -> str:
+    """The text with a model's folder named by the folder alone."""
+    for pair in results.config.pairs:
+        text = text.replace(pair.name, pair.label)
+    return text
 
 
 def beside_the_paper(results: StudyResults) -> Table:
@@ -112,7 +115,7 @@ def beside_the_paper(results: StudyResults) -> Table:
         cpr = level.set_index("circuit")["CPR"]
         known = {name: cpr[name] for name in ("gold", "zero-shot")}
         rows.append(
-            {"pair": short_names(pair), "method": method, "measured by": "this toolkit"}
+            {"pair": short_names(pair, results), "method": method, "measured by": "this toolkit"}
             | {"floor": level["floor"].iloc[0], **known}
         )
     table: Any = pd.DataFrame(rows)

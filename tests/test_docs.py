@@ -117,6 +117,23 @@ def test_examples_run(page, tmp_path, monkeypatch):
     run_examples("\n".join(blocks(page, "pycon")), {}, named(page))
 
 
+def test_the_readme_has_the_numbers_of_the_tables():
+    text = (ROOT / "README.md").read_text()
+    cell = r"\*{0,2}(.+?)\*{0,2}"
+    found = re.findall(rf"^\| {cell} \| {cell} \| {cell} \|$", text, re.M)
+    shown = [row for row in found if re.fullmatch(r"[\d.]+ \[.+\]", row[1])]
+    circuits = ("gold", "target_only", "zero-shot", "uniform_s", "random_W")
+    measured = (ROOT / "docs" / "results" / "real_levels.md").read_text()
+    for (_, cpr, cmd), circuit in zip(shown, circuits, strict=True):
+        (row,) = re.findall(rf"\| {circuit} \| (\S+) \| (\[.+?\]) \| (\S+) \|", measured)
+        assert (cpr, cmd) == (f"{row[0]} {row[1]}", row[2])
+    bundled = text.partition("**On the bundled models**")[2].partition("CPR is the area")[0]
+    numbers = re.findall(r"0\.\d\d", bundled)
+    assert len(numbers) == 7
+    levels = (ROOT / "docs" / "results" / "levels.md").read_text()
+    assert all(number in levels for number in numbers)
+
+
 @pytest.mark.slow
 def test_own_task_runs_from_nothing_to_a_figure(tmp_path):
     """The commands of the page on the bundled models, as printed, on the pairs of the page."""

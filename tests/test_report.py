@@ -105,10 +105,9 @@ def test_the_first_screen_says_what_the_numbers_say(study, page):
     ours = means["cpr"]["zero-shot"]
     lead = f"Without seeing the task or its family, transferred circuits recover {ours:.0%} of"
     assert lead in page.text
-    named = {"gold": "gold, attributed directly on the target", "random_W": "random W"}
-    for name, words in named.items():
-        cpr, cmd = means.loc[name]
-        assert f"{words}: CPR {cpr:.2f}, CMD {cmd:.2f}" in page.text
+    cpr, cmd = means["cpr"], means["cmd"]
+    assert f"(gold {cpr['gold']:.0%}, random W {cpr['random_W']:.0%})" in page.text
+    assert f"(gold {cmd['gold']:.2f}, random W {cmd['random_W']:.2f})" in page.text
     overall = analysis.overall(study).frame.set_index("against")
     difference = (mean_cpr(rows, "zero-shot") - mean_cpr(rows, "uniform_s")).mean()
     low, high = overall["low"]["uniform_s"], overall["high"]["uniform_s"]

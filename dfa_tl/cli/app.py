@@ -43,17 +43,14 @@ class Commands(TyperGroup):
             code = super().main(*args, standalone_mode=False, **options)
         except Exception as error:
             # Typer brings its own copy of Click, whose place depends on the version.
-            code, context = (
-                getattr(error, "exit_code", None),
-                cast("Any", getattr(error, "ctx", None)),
-            )
-            format_message = getattr(error, "format_message", None)
-            if code is None or format_message is None:
+            usage = cast("Any", error)
+            if not (hasattr(error, "exit_code") and hasattr(error, "format_message")):
                 raise
-            message = " ".join(format_message().split())
+            code, context = usage.exit_code, getattr(error, "ctx", None)
             if type(error).__name__ == "NoArgsIsHelpError":
-                typer.echo(context.get_help(), err=True)
+                typer.echo(usage.ctx.get_help(), err=True)
             else:
+                message = " ".join(usage.format_message().split())
                 hint = f" (see {context.command_path} --help)" if context else ""
                 typer.echo(f"error: {message.rstrip('.')}{hint}", err=True)
         sys.exit(code or 0)
@@ -136,9 +133,10 @@ def load_pairs(task: str, n: int | None, *, seed: int, split: str = "train") -> 
 
 def grid_named(name: str) -> tuple[float, ...]:
     """The proportions of nodes that `--grid` names."""
-    grids = {"linear": dfa_tl.LINEAR_KS, "mib": dfa_tl.MIB_KS}
-    check_choice("grid", name, grids)
-    return grids[name]
+    from dfa_tl.study.config import GRIDS
+
+    check_choice("grid", name, GRIDS)
+    return GRIDS[name]
 
 
 def read_settings(path: Path | None, changes: list[str] | None) -> dict[str, Any]:

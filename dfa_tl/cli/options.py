@@ -101,8 +101,8 @@ Grid = Annotated[
     str,
     typer.Option(
         metavar="GRID",
-        help="Proportions of nodes to keep: linear, from 0 to 1 in steps of .05, or mib, the "
-        "benchmark's.",
+        help="Proportions of nodes to keep: linear, from 0 to 1 in steps of .05; coarse, in steps "
+        "of .1; or mib, the benchmark's.",
     ),
 ]
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study.")]

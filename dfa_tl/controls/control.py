@@ -87,7 +87,7 @@ class Control:
         stand_in: What W is trained on instead of source scores.
         settings: Settings of W that differ from the study's, for a control with a stand-in.
         is_drawn: Whether it is random: a study makes `draws` of it per seed.
-        is_main: Whether a study measures it in every view and the report shows it first.
+        is_main: Whether a study measures it in every view.
         every_variant: Whether it is made for each of a study's settings of W, not the first only.
         takes_chains: Whether it makes sense with models between source and target.
         passes: Counts, from the settings and the number of pairs of each task, the passes of one

@@ -88,7 +88,7 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
             _source(found, regime, config),
             _better(found, tables, regime, config, method),
             limits(results, found, tables, ways),
-            _next(found, regime),
+            _next(found),
         ),
         tuple(levels.values()),
     )
@@ -127,14 +127,12 @@ def _result(
     beside = [f"{one.label} {_amount(one, is_share)}" for one in named]
     among = f" ({', '.join(beside)})" if beside else ""
     lead = f"{SEEN[regime]}, transferred circuits {what.format(_amount(ours, is_share))}"
-    parts = [f"CPR {with_limits(ours.cpr)}, CMD {with_limits(ours.cmd)}"]
-    for name, words in ((GOLD, "gold, attributed directly on the target"), (RANDOM.name, "")):
-        if (other := levels.get(name)) is not None:
-            cpr, cmd = number(other.cpr.estimate), number(other.cmd.estimate)
-            parts.append(f"{words or other.label}: CPR {cpr}, CMD {cmd}")
-    parts.append(
-        "a circuit that recovers nothing before all nodes are kept (floor): "
-        f"CPR {number(ours.floor)}"
+    cmd = [f"{one.label} {number(one.cmd.estimate)}" for one in named]
+    aside = f" ({', '.join(cmd)})" if cmd else ""
+    numbers = (
+        f"CPR {with_limits(ours.cpr)}, CMD {with_limits(ours.cmd)}{aside}. Gold is attributed "
+        "directly on the target. A circuit that recovers nothing before all nodes are kept has a "
+        f"CPR of {number(ours.floor)} (floor)."
     )
     left_out = (
         f" Left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot be "
@@ -148,7 +146,7 @@ def _result(
     return Statement(
         "Result",
         f"{lead}, averaged over circuit sizes{among}.",
-        f"{capitalized('; '.join(parts))}. Mean of {counted(ours.n_tasks, 'task')}, from "
+        f"{numbers} Mean of {counted(ours.n_tasks, 'task')}, from "
         f"{pair.labels[0]} to {pair.labels[-1]}, with {config.methods[0]} scores and "
         f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}"
         f"{settings}. Measured with protocol {config.protocols[0]}, "
@@ -287,13 +285,12 @@ def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
     return f"Target pairs that direct attribution needs to match {regime}: {'; '.join(parts)}."
 
 
-def _next(found: Mapping[str, Contrast], regime: Regime) -> Statement:
+def _next(found: Mapping[str, Contrast]) -> Statement:
     """What to run next: what the verdicts lack most comes first."""
-    contrasts_found = list(found.values())
     steps = []
-    if any(one.n_seeds < 2 for one in contrasts_found):
+    if any(one.n_seeds < 2 for one in found.values()):
         steps.append("Run the study with more seeds: finished jobs are kept.")
-    if any(one.n_families < FEW_FAMILIES for one in contrasts_found):
+    if any(one.n_families < FEW_FAMILIES for one in found.values()):
         steps.append("Add tasks of other families, so that the intervals say more.")
     free = found.get(FREE_MASK.name)
     if free is not None and free.verdict == "worse":

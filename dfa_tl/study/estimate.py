@@ -32,7 +32,7 @@ from dfa_tl.memory import estimate_memory
 from dfa_tl.models.node_model import NodeModel
 from dfa_tl.models.shared_prefix import prefix_length
 from dfa_tl.study.config import StudyConfig
-from dfa_tl.study.evaluate_job import JOB_VERSIONS, EvaluateJob
+from dfa_tl.study.evaluate_job import JOB_VERSIONS
 from dfa_tl.study.inputs import data_hashes, model_hashes
 from dfa_tl.study.job import Job, Workload
 from dfa_tl.study.jobs import AttributeJob, TrainingJob
@@ -164,7 +164,7 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
         longest = tokens[max(lengths, key=lambda sample: lengths[sample])]
         speed = measured_speed(spec.load(), longest, config.batch_size)
         for key, work in here.items():
-            run = lengths if runs_whole(jobs[key]) else continued
+            run = continued if jobs[key].shares_prefixes else lengths
             tokens_in_all = sum(run[sample] * sample.size for sample in work.data)
             taken[key] = speed.seconds(work, work.pairs, tokens_in_all / work.pairs)
             taken[key] += work.rows * per_row
@@ -241,13 +241,6 @@ def _copies(pairs: TokenPairs, row: int, n: int) -> PairDataset:
 def _lengths(data: PairDataset) -> float:
     assert data.tokens is not None
     return float(data.tokens.lengths.float().mean())
-
-
-def runs_whole(job: Job) -> bool:
-    """Whether a job runs prompts from their first token, not from where those of a pair differ."""
-    if isinstance(job, EvaluateJob):
-        return job.ablation != "counterfactual"
-    return not isinstance(job, TrainingJob)
 
 
 def _lengths_run(data: PairDataset, batch_size: int) -> float:

@@ -142,6 +142,11 @@ class EvaluateJob(Job):
         return (self.data.task,)
 
     @property
+    def shares_prefixes(self) -> bool:
+        """See `Job`."""
+        return self.ablation == "counterfactual"
+
+    @property
     def model_run(self) -> ModelSpec:
         """The target."""
         return self.target

@@ -74,6 +74,11 @@ class Job(ABC):
         """Compute the result, with the results of other jobs from the store."""
 
     @property
+    def shares_prefixes(self) -> bool:
+        """Whether it runs prompts from where those of a pair differ, not from the first token."""
+        return False
+
+    @property
     @abstractmethod
     def model_run(self) -> ModelSpec:
         """The model that its passes go through."""

@@ -80,6 +80,11 @@ class TrainingJob(Job):
     data: tuple[Sample, ...]
 
     @property
+    def shares_prefixes(self) -> bool:
+        """See `Job`."""
+        return True
+
+    @property
     def model_run(self) -> ModelSpec:
         """The target."""
         return self.target
