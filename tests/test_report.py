@@ -503,6 +503,15 @@ def test_one_pair_and_method_have_none_further(page):
     assert "other pairs and methods" not in page.text
 
 
+@pytest.mark.parametrize("pairs", [("a -> b",), ("a -> b", "b -> a")])
+def test_recovery_by_size_ratio_needs_several_pairs(pairs):
+    results = StandIn(pairs=pairs)
+    results.source_scores, results.scores = (lambda *_: range(4)), (lambda *_: {"gold": range(8)})
+    found = draw_section("faithfulness", Subject(results, "a -> b", "nap", "ioi", "zero-shot"))
+    drawn = {one.id for one in found if isinstance(one, Drawing)}
+    assert ("figure-recovery-by-gap" in drawn) == (len(pairs) > 1)
+
+
 def of_pair_and_method(subject: Subject) -> list:
     return [draw(figure, subject) for figure in FIGURES if figure.per == "pair and method"]
 

@@ -92,7 +92,8 @@ class Figure:
         caption: How to read it.
         draw: Draws it.
         per: What there is one of it for; those per pair and method are repeated, folded, for the
-            other pairs and methods of the study.
+            other pairs and methods of the study. One for several pairs compares them, and is left
+            out where the study has a single pair.
 
     Raises:
         ConfigError: there is no such section.
@@ -103,7 +104,7 @@ class Figure:
     heading: str
     caption: str
     draw: Callable[[Subject], go.Figure]
-    per: Literal["study", "pair and method", "circuit"]
+    per: Literal["study", "several pairs", "pair and method", "circuit"]
 
     def __post_init__(self) -> None:
         check_choice("section", self.section, SECTIONS)
@@ -117,6 +118,14 @@ FIGURES = (
         "The share of the gold circuit's CPR that a transferred circuit reaches.",
         lambda one: viz.recovery_bars(one.results),
         "study",
+    ),
+    Figure(
+        "recovery-by-gap",
+        "faithfulness",
+        "Recovery by size ratio",
+        "The same share against how many times more nodes the target has than the source.",
+        lambda one: viz.recovery_by_gap(one.results, method=one.method),
+        "several pairs",
     ),
     Figure(
         "curves",
@@ -262,7 +271,10 @@ class NotDrawn:
 
 def draw_section(section: str, subject: Subject) -> Iterator[Drawing | NotDrawn]:
     """The figures of a section."""
-    yield from (draw(figure, subject) for figure in FIGURES if figure.section == section)
+    for figure in FIGURES:
+        alone = figure.per == "several pairs" and len(subject.results.config.pairs) == 1
+        if figure.section == section and not alone:
+            yield draw(figure, subject)
 
 
 def draw(figure: Figure, subject: Subject, suffix: str = "") -> Drawing | NotDrawn:
