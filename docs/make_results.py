@@ -1,9 +1,9 @@
-"""Write the measured tables of two studies, and what they say, into docs/results.
+"""Write the measured tables of studies, and what they say, into docs/results.
 
 python examples/study_bundled.py --zero-shot --seeds 0 1 --out out/study
 python examples/study_real.py --source DIR/SOURCE --target DIR/TARGET --out out/real
 python benchmarks/nested_choice.py out/study out/real
-python docs/make_results.py --bundled out/study --real out/real
+python docs/make_results.py --bundled out/study --real out/real --larger out/larger
 
 Without studies, only the tables of benchmarks are written. `docs/paper_tables.csv` holds Tables 1
 to 5 of the paper.
@@ -12,6 +12,7 @@ to 5 of the paper.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ SHOWN = (
     "recovery", "structure",
 )  # fmt: skip
 """The tables of a study that the pages include."""
+LEAST_GOLD = 0.1
+"""With gold less than this above the floor, a share of it says nothing."""
 ONLY_BUNDLED = ("recovery", "structure")
 """Those that only the page of the bundled pair includes."""
 
@@ -41,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Tables for the documentation.")
     parser.add_argument("--bundled", type=Path, help="folder of the study of the bundled pair")
     parser.add_argument("--real", type=Path, help="folder of the study of a real pair")
+    parser.add_argument("--larger", type=Path, help="that of a real pair with a larger target")
     arguments = parser.parse_args()
     for name, column in BENCHMARKS.items():
         if (ROOT / "benchmarks" / "results" / f"{name}.csv").exists():
@@ -58,10 +62,22 @@ def main() -> None:
     write_file(OUT / "shared_prefix.md", Table(saved).to_markdown(decimals=2).encode())
     if arguments.bundled is not None:
         write_study(StudyResults.load(arguments.bundled), "")
-    if arguments.real is not None:
-        real = StudyResults.load(arguments.real)
-        write_study(real, "real_")
-        write_file(OUT / "real_paper.md", beside_the_paper(real).to_markdown().encode())
+    settings = pd.concat(
+        [measured("real_settings").assign(tasks="first six"), measured("real_settings_other")]
+    ).fillna({"tasks": "other six"})
+    settings = settings[["tasks", "variant", "regime", "cpr", "cmd"]]
+    write_file(OUT / "real_settings.md", Table(settings).to_markdown().encode())
+    folders = {"real_": arguments.real, "larger_": arguments.larger}
+    pretrained = {
+        prefix: StudyResults.load(folder)
+        for prefix, folder in folders.items()
+        if folder is not None
+    }
+    for prefix, results in pretrained.items():
+        write_study(results, prefix)
+    if pretrained:
+        beside = beside_the_paper(list(pretrained.values()))
+        write_file(OUT / "real_paper.md", beside.to_markdown().encode())
 
 
 def measured(name: str) -> Any:
@@ -84,8 +100,9 @@ def write_study(results: StudyResults, prefix: str) -> None:
     frames["effect:target_only"] = frames["target_only_effect"]
     head = headline(results, frames)
     said = [
-        f"**{one.label}{'' if one.label.endswith('?') else '.'}** {one.lead} {one.text}".strip()
+        " ".join((f"**{one.label}{end}** {one.lead}", one.text, one.details)).strip()
         for one in head.statements
+        for end in ("" if one.label.endswith("?") else ".",)
     ]
     write_file(OUT / f"{prefix}summary.md", ("\n\n".join(said) + "\n").encode())
 
@@ -97,8 +114,8 @@ def short_names(text: str, results: StudyResults) -> str:
     return text
 
 
-def beside_the_paper(results: StudyResults) -> Table:
-    """Zero-shot CPR as a share of gold's, both above the floor: the paper's pairs and this one.
+def beside_the_paper(studies: Sequence[StudyResults]) -> Table:
+    """Zero-shot CPR as a share of gold's, both above the floor: the paper's pairs and these.
 
     share = (CPR(zero-shot) - floor) / (CPR(gold) - floor)
     """
@@ -110,16 +127,19 @@ def beside_the_paper(results: StudyResults) -> Table:
         for (pair, method), row in means.iterrows()
         if not pd.isna(row["zero-shot"])
     ]
-    levels: Any = analysis.levels(results).frame
-    for (pair, method), level in levels.groupby(["pair", "method"]):
-        cpr = level.set_index("circuit")["CPR"]
-        known = {name: cpr[name] for name in ("gold", "zero-shot")}
-        rows.append(
-            {"pair": short_names(pair, results), "method": method, "measured by": "this toolkit"}
-            | {"floor": level["floor"].iloc[0], **known}
-        )
+    for results in studies:
+        levels: Any = analysis.levels(results).frame
+        for (pair, method), level in levels.groupby(["pair", "method"]):
+            cpr = level.set_index("circuit")["CPR"]
+            known = {name: cpr[name] for name in ("gold", "zero-shot")}
+            name = short_names(pair, results)
+            rows.append(
+                {"pair": name, "method": method, "measured by": "this toolkit"}
+                | {"floor": level["floor"].iloc[0], **known}
+            )
     table: Any = pd.DataFrame(rows)
-    table["share"] = (table["zero-shot"] - table["floor"]) / (table["gold"] - table["floor"])
+    above = table["gold"] - table["floor"]
+    table["share"] = ((table["zero-shot"] - table["floor"]) / above).where(above >= LEAST_GOLD)
     return Table(table, "CPR, mean over tasks")
 
 

@@ -31,7 +31,7 @@ LAYERS = (
     ("viz",),
     ("report",),
     ("cli",),
-    ("__init__",),
+    ("__init__", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -229,7 +229,10 @@ def said(
             ]
         ),
     }
-    return {one.label: f"{one.lead} {one.text}" for one in headline(results, tables).statements}
+    return {
+        one.label: f"{one.lead} {one.text} {one.details}"
+        for one in headline(results, tables).statements
+    }
 
 
 ALL_TASKS = ("ioi", "mcqa", "arc_easy", "arc_challenge")
@@ -268,13 +271,13 @@ def test_words_for_tasks_that_bound_nothing():
 
 def test_words_for_how_it_was_measured():
     words = said(SAME, resamples=4000, config_level=0.999)
-    assert "with nap scores" in words["Result"]
+    assert "Scores: nap, from toy-small to toy-large." in words["Result"]
     assert (
         "protocol nodes, signed ranking, the linear grid and metric logit_diff" in words["Result"]
     )
-    assert "and 99.9% intervals from resampling 4 families, 2 seeds and" in words["Result"]
+    assert "with 99.9% intervals that resample 4 families, 2 seeds and the" in words["Result"]
     beyond = said(SAME, level=1.47)["Result"]
-    reach = "transferred circuits reach a CPR of 1.47, averaged over circuit sizes (gold 0.80)."
+    reach = "transferred circuits reach a CPR of 1.47 [1.37, 1.57] (gold 0.80)."
     assert reach in beyond
     share = "recover 60% of the model's behaviour, averaged over circuit sizes (gold 80%)."
     assert share in words["Result"]
@@ -365,7 +368,7 @@ def test_words_for_an_interval_below_zero():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of one value there is no spread
 def test_words_for_one_task():
     words = said({"ioi": 0.3})
-    assert "from resampling 2 seeds and the test pairs;" in words["Result"]
+    assert "intervals that resample 2 seeds and the test pairs." in words["Result"]
     assert "One family of tasks says nothing about other families" in words["Limits"]
 
 
@@ -418,9 +421,9 @@ def test_structure_for_keyboards_and_screen_readers(page):
     assert len(identifiers) == len(set(identifiers))
     targets = [str(attrs["href"])[1:] for attrs in page.all("a")]
     assert set(targets) <= set(identifiers)
-    assert targets[0] == "main"  # the skip link comes first
+    assert targets[:2] == ["main", "terms"]  # the skip link comes first
     sections = [attrs["id"] for attrs in page.all("section")]
-    assert targets[1:] == sections
+    assert targets[2:] == sections
     plots = [attrs for attrs in page.all("div") if attrs.get("class") == "plot"]
     assert len(plots) >= 9
     assert all(attrs["role"] == "img" and len(str(attrs["aria-label"])) > 20 for attrs in plots)
@@ -631,8 +634,8 @@ def test_a_study_of_which_parts_are_missing(study, tmp_path):
     results = without(study, tmp_path / "part", is_lost)
     page = Page(write_report(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert f"This study is not complete: {len(results.missing)} of" in page.text
-    assert "Mean of 1 task, from" in page.text
-    assert "from resampling the test pairs" in page.text
+    assert "Mean of 1 task, with 95%" in page.text
+    assert "intervals that resample the test pairs" in page.text
     assert "Not drawn (W): the result of align" in page.text
     assert {"id": "figure-curves", "class": "drawing"} in page.all("figure")
 

@@ -31,7 +31,8 @@ class AlignmentConfig:
     study with `test_split="validation"` and other `variants` repeats the comparison). `injection`
     did about as well in these trials. A trained b, or logits that start at 2, did worse: the
     sparsity term then decides about all nodes that no training task needs, while a W that starts
-    from the depth-mean map keeps what the map says of them.
+    from the depth-mean map keeps what the map says of them. On a pretrained pair no setting was
+    better on both halves of twelve tasks (docs/results_real.md), so check yours on several.
 
     Attributes:
         objective: How the target is patched in training (`dfa_tl.alignment.train`): `removal` is

@@ -185,7 +185,9 @@ def _main(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what other packages do.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show other packages' log messages.")
+    ] = False,
 ) -> None:
     if verbose:
         logging.basicConfig(level=logging.INFO)

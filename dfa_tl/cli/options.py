@@ -81,11 +81,12 @@ PrependBos = Annotated[
     bool | None,
     typer.Option(
         "--prepend-bos/--no-prepend-bos",
-        help="Whether prompts begin with a BOS.  [default: as the model, and the benchmark, do]",
+        help="Whether prompts begin with a BOS token.  [default: as for the model and the "
+        "benchmark]",
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", help="No progress bars, and no messages of other packages.")
+    bool, typer.Option("--quiet", help="No progress bars, and no messages from other packages.")
 ]
 Config = Annotated[
     Path | None,

@@ -23,7 +23,7 @@ def models(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the bundled models, or the words they know.
+    """List the bundled models, or their vocabulary.
 
     A folder, a GGUF file and a hub name are models too, wherever a command asks for one.
 
@@ -45,7 +45,7 @@ def models(
 
 
 def tasks() -> None:
-    """List the tasks that have a name, with an example of each.
+    """List the built-in tasks, with an example of each.
 
     Examples:
       dfa-tl tasks
@@ -87,7 +87,7 @@ def pairs(
     prepend_bos: options.PrependBos = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show how a model reads pairs, and if it can do the task.
+    """Show how a model reads pairs, and whether it can do the task.
 
     The tokens that differ between the clean and the corrupt prompt are in brackets. m is the logit
     difference, answer minus wrong answer, on the clean and on the corrupt prompt.

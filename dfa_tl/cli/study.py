@@ -29,15 +29,15 @@ def study(
         typer.Option(
             parser=options.whole_number(0),
             metavar="N",
-            help="Processes that share the work; 0 does it in this one.",
+            help="Processes that share the work; 0 runs everything in this one.",
         ),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")
+        bool, typer.Option("--dry-run", help="Only print what is left to do and what it will cost.")
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run a study, or what is missing from it.
+    """Run a study, or resume it.
 
     It compares methods, tasks, seeds and controls. Its tables are written into the folder.
 

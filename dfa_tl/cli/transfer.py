@@ -45,7 +45,7 @@ def transfer(
         typer.Option(
             parser=options.whole_number(1),
             metavar="N",
-            help="Train pairs per task, or all where there are fewer.  "
+            help="Training pairs per task, or all where there are fewer.  "
             f"[default: {options.DEFAULT_PAIRS}]",
             show_default=False,
         ),
@@ -55,7 +55,7 @@ def transfer(
         typer.Option(
             parser=options.whole_number(1),
             metavar="N",
-            help="Train pairs that scores are attributed on.  [default: as many as --pairs]",
+            help="Training pairs that scores are attributed on.  [default: as many as --pairs]",
         ),
     ] = None,
     test_pairs: Annotated[
@@ -80,7 +80,8 @@ def transfer(
     W is trained on tasks of other families (zero-shot), and again on this task alone
     (in-distribution). Both circuits are measured next to gold, which is attributed on the target
     itself, to a W that is trained without a source, and to random W. The folder gets curves.html,
-    circuit.html and transfer.json. A training task that one of the models cannot do is left out.
+    circuit.html and transfer.json. A training task that one of the models cannot do is left out,
+    with a message.
 
     Examples:
       dfa-tl transfer --source toy-small --target toy-large --task ioi --out out/ioi

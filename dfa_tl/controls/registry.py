@@ -208,8 +208,8 @@ CONTROLS: Registry[Control] = Registry(
         ),
         Control(
             name="target_only",
-            description="a mask trained on the target and the test task without a source, the "
-            "better of two starts by training loss",
+            description="a mask trained on the target and the test task without a source, from two "
+            "starting points, of which the one with the lower training loss is kept",
             build=_target_only,
             needs=(Need.TARGET,),
             passes=_passes_of_starts,

@@ -123,40 +123,51 @@ def _result(
     named = [levels[name] for name in (GOLD, RANDOM.name) if name in levels]
     # Beyond 1, f overshoots, and the area is no share of the behaviour.
     is_share = all(0 <= one.cpr.estimate <= 1 for one in (ours, *named))
-    what = "recover {} of the model's behaviour" if is_share else "reach a CPR of {}"
-    beside = [f"{one.label} {_amount(one, is_share)}" for one in named]
-    among = f" ({', '.join(beside)})" if beside else ""
-    lead = f"{SEEN[regime]}, transferred circuits {what.format(_amount(ours, is_share))}"
-    cmd = [f"{one.label} {number(one.cmd.estimate)}" for one in named]
-    aside = f" ({', '.join(cmd)})" if cmd else ""
-    numbers = (
-        f"CPR {with_limits(ours.cpr)}, CMD {with_limits(ours.cmd)}{aside}. Gold is attributed "
-        "directly on the target. A circuit that recovers nothing before all nodes are kept has a "
-        f"CPR of {number(ours.floor)} (floor)."
-    )
+    beside = _beside(named, "cpr", is_share)
+    cmd = f"CMD {with_limits(ours.cmd)}{_beside(named, 'cmd')}."
+    if is_share:
+        lead = (
+            f"recover {ours.cpr.estimate:.0%} of the model's behaviour, averaged over circuit sizes"
+        )
+        numbers = f"CPR {with_limits(ours.cpr)}, {cmd}"
+    else:
+        lead = f"reach a CPR of {with_limits(ours.cpr)}"
+        numbers = (
+            f"{cmd} CPR above 1 means that circuits exceed the whole model's metric, which CMD "
+            "counts as an error."
+        )
     left_out = (
-        f" Left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot be "
+        f"Left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot be "
         "distinguished."
         if unbounded
         else ""
     )
-    resampled = f" from resampling {contrast.resampled}" if contrast else ""
+    resampled = f" that resample {contrast.resampled}" if contrast else ""
     variant = config.default_variant
     settings = "" if variant == "default" else f', with the settings "{variant}"'
     return Statement(
         "Result",
-        f"{lead}, averaged over circuit sizes{among}.",
-        f"{numbers} Mean of {counted(ours.n_tasks, 'task')}, from "
-        f"{pair.labels[0]} to {pair.labels[-1]}, with {config.methods[0]} scores and "
-        f"{100 * config.level:g}% intervals{resampled}; W was trained on {regime.trained_on}"
-        f"{settings}. Measured with protocol {config.protocols[0]}, "
-        f"{config.rankings[0]} ranking, the {config.grids[0]} grid and metric "
-        f"{config.metrics[0]}.{left_out}",
+        f"{SEEN[regime]}, transferred circuits {lead}{beside}.",
+        f"{numbers} Mean of {counted(ours.n_tasks, 'task')}, with {100 * config.level:g}% "
+        f"intervals{resampled}. {left_out}".strip(),
+        "CPR is the area under the faithfulness curve, CMD the area between the curve and 1. Gold "
+        "is attributed directly on the target. A circuit that recovers nothing before all nodes "
+        f"are kept has a CPR of {number(ours.floor)} (floor). Compare only numbers from the same "
+        f"grid of circuit sizes. Scores: {config.methods[0]}, from {pair.labels[0]} to "
+        f"{pair.labels[-1]}. W was trained on {regime.trained_on}{settings}. Measured with "
+        f"protocol {config.protocols[0]}, {config.rankings[0]} ranking, the {config.grids[0]} grid "
+        f"and metric {config.metrics[0]}.",
     )
 
 
-def _amount(level: Level, is_share: bool) -> str:
-    return f"{level.cpr.estimate:.0%}" if is_share else number(level.cpr.estimate)
+def _beside(levels: Sequence[Level], measure: str, is_share: bool = False) -> str:
+    """What gold and random W reach, in brackets."""
+    values = [(one.label, getattr(one, measure).estimate) for one in levels]
+    named = [
+        f"{label} {value:.0%}" if is_share else f"{label} {number(value)}"
+        for label, value in values
+    ]
+    return f" ({', '.join(named)})" if named else ""
 
 
 def _source(found: Mapping[str, Contrast], regime: Regime, config: StudyConfig) -> Statement:
@@ -193,15 +204,17 @@ def _source(found: Mapping[str, Contrast], regime: Regime, config: StudyConfig) 
         f"CMD {with_limits(one.cmd, sign=True)}"
         for one in means
     )
-    parts = (
-        f"{capitalized(regime)} minus {NO_SOURCE.label}, the same training with constant source "
-        "scores; a source that helps raises CPR and lowers CMD.",
+    text = (
+        f'The difference is transferred minus "{NO_SOURCE.label}", the same training with constant '
+        "source scores: a source that helps raises CPR and lowers CMD.",
         so,
-        _by_task(contrast),
-        f"Minus means over the training tasks, without a source: {beside}." * bool(means),
         how_settings_were_chosen(config),
     )
-    return Statement(label, lead, " ".join(part for part in parts if part))
+    details = (
+        _by_task(contrast),
+        f"Differences from what the training tasks have in common: {beside}." * bool(means),
+    )
+    return Statement(label, lead, *(" ".join(filter(None, part)) for part in (text, details)))
 
 
 def _is_mean(name: str) -> bool:
@@ -264,8 +277,10 @@ def _better(
     return Statement(
         label,
         lead,
-        f"{capitalized(best.label)}: {best.description}. CMD of {regime} minus that of each (above "
-        f"zero, the control is closer to the whole model): {listing}. {direct}".strip(),
+        f"{capitalized(best.label)}: {best.description}. Its CMD is lower by "
+        f"{with_limits(closer[0].cmd)}.",
+        f"CMD of {regime} minus CMD of the control, where a positive difference means that the "
+        f"control is closer to the whole model: {listing}. {direct}".strip(),
     )
 
 
@@ -289,7 +304,7 @@ def _next(found: Mapping[str, Contrast]) -> Statement:
     """What to run next: what the verdicts lack most comes first."""
     steps = []
     if any(one.n_seeds < 2 for one in found.values()):
-        steps.append("Run the study with more seeds: finished jobs are kept.")
+        steps.append('Run the study with more seeds ("How to reproduce"): finished jobs are kept.')
     if any(one.n_families < FEW_FAMILIES for one in found.values()):
         steps.append("Add tasks of other families, so that the intervals say more.")
     free = found.get(FREE_MASK.name)

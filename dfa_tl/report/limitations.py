@@ -22,11 +22,12 @@ FEW_FAMILIES = 6
 
 @dataclass(frozen=True)
 class Statement:
-    """A part of the first screen: its label, a sentence in bold, and the rest."""
+    """A part of the first screen: its label, a sentence in bold, the rest, and folded details."""
 
     label: str
     lead: str
     text: str = ""
+    details: str = ""
 
 
 def limits(

@@ -152,6 +152,6 @@ def check_task(name: str) -> None:
     alike = difflib.get_close_matches(name, [*TASKS, *SOURCES], n=1)
     raise ConfigError(
         f"unknown task {name!r}: {f'did you mean {alike[0]!r}? ' if alike else ''}`dfa-tl tasks` "
-        "lists the tasks that have a name; your own is the path of a file (pairs.csv) or, with a "
+        "lists the built-in tasks; your own is the path of a file (pairs.csv) or, with a "
         "slash, of a folder with train.csv and test.csv (./my_task)"
     )
