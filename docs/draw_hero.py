@@ -53,7 +53,7 @@ def hero(circuits: Circuits, *, source: str, target: str, task: str) -> go.Figur
             circuits.no_source,
             NO_SOURCE.name,
             "no source",
-            "trained alike, constant scores",
+            "same training, constant scores",
             0.55,
             (54, 44),
         ),
@@ -93,7 +93,7 @@ def hero(circuits: Circuits, *, source: str, target: str, task: str) -> go.Figur
         f"without a source, {min(cprs):.2f} to {max(cprs):.2f} for random rankings.",
         title=f"The {task} circuit of {source}, transferred to {target}<br>"
         + quiet(
-            "how much of the behaviour the best nodes recover; one training run, "
+            "how much of the behaviour the highest-scoring nodes recover; one training run, "
             f"{len(circuits.gold.clean)} test pairs; CPR is the area under a curve"
         ),
         width=WIDTH,
