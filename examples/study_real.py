@@ -96,7 +96,6 @@ def main() -> None:
             "default": AlignmentConfig(steps=arguments.steps, batch_size=arguments.batch_size)
         },
         grids=("coarse",),
-        batch_size=arguments.batch_size,
         dtype=arguments.dtype,
     )
     if arguments.dry_run:
