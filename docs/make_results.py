@@ -65,7 +65,9 @@ def main() -> None:
     settings = pd.concat(
         [measured("real_settings").assign(tasks="first six"), measured("real_settings_other")]
     ).fillna({"tasks": "other six"})
-    settings = settings[["tasks", "variant", "regime", "cpr", "cmd"]]
+    settings["circuit"] = settings["regime"].replace({"uniform_s": "no source"})
+    settings = settings.rename(columns={"cpr": "CPR", "cmd": "CMD"})
+    settings = settings[["tasks", "variant", "circuit", "CPR", "CMD"]]
     write_file(OUT / "real_settings.md", Table(settings).to_markdown().encode())
     folders = {"real_": arguments.real, "larger_": arguments.larger}
     pretrained = {
