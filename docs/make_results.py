@@ -35,8 +35,12 @@ SHOWN = (
 """The tables of a study that the pages include."""
 LEAST_GOLD = 0.1
 """With gold less than this above the floor, a share of it says nothing."""
-ONLY_BUNDLED = ("recovery", "structure")
-"""Those that only the page of the bundled pair includes."""
+LEFT_OUT = {
+    "": (),
+    "real_": ("recovery", "structure"),
+    "larger_": ("recovery", "structure", "control_levels", "leaderboard"),
+}
+"""Those that are left out for a study, by how the names of its files begin."""
 
 
 def main() -> None:
@@ -89,17 +93,17 @@ def measured(name: str) -> Any:
 
 def write_study(results: StudyResults, prefix: str) -> None:
     """The study's tables and statements, in files whose names begin with the prefix."""
-    tables = analysis.all_tables(results) | {
-        "target_only_effect": analysis.source_effect(results, "target_only")
-    }
+    tables = dict(analysis.all_tables(results))
+    if "target_only" in results.config.controls:
+        tables["target_only_effect"] = analysis.source_effect(results, "target_only")
     for name, table in tables.items():
-        if name in SHOWN and not (prefix and name in ONLY_BUNDLED):
+        if name in SHOWN and name not in LEFT_OUT[prefix]:
             write_file(
                 OUT / f"{prefix}{name}.md", short_names(table.to_markdown(), results).encode()
             )
-    frames = {name: table.frame for name, table in tables.items()}
+    frames: dict[str, Any] = {name: table.frame for name, table in tables.items()}
     frames["effect:uniform_s"] = frames["source_effect"]
-    frames["effect:target_only"] = frames["target_only_effect"]
+    frames["effect:target_only"] = frames.get("target_only_effect")
     head = headline(results, frames)
     said = [
         " ".join((f"**{one.label}{end}** {one.lead}", one.text, one.details)).strip()
