@@ -279,6 +279,10 @@ def test_words_for_how_it_was_measured():
     beyond = said(SAME, level=1.47)["Result"]
     reach = "transferred circuits reach a CPR of 1.47 [1.37, 1.57] (gold 0.80)."
     assert reach in beyond
+    assert "CPR above 1 means" in beyond
+    below = said(SAME, level=-0.1)["Result"]
+    assert "transferred circuits reach a CPR of −0.10 [" in below
+    assert "CPR above 1" not in below
     share = "recover 60% of the model's behaviour, averaged over circuit sizes (gold 80%)."
     assert share in words["Result"]
     source = "Does the source help?"

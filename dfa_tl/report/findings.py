@@ -132,10 +132,12 @@ def _result(
         numbers = f"CPR {with_limits(ours.cpr)}, {cmd}"
     else:
         lead = f"reach a CPR of {with_limits(ours.cpr)}"
-        numbers = (
-            f"{cmd} CPR above 1 means that circuits exceed the whole model's metric, which CMD "
-            "counts as an error."
-        )
+        numbers = cmd
+        if any(one.cpr.estimate > 1 for one in (ours, *named)):
+            numbers += (
+                " CPR above 1 means that circuits exceed the whole model's metric, which CMD "
+                "counts as an error."
+            )
     left_out = (
         f"Left out: {listed(sorted(unbounded))}, where the clean and the corrupt metric cannot be "
         "distinguished."

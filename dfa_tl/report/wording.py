@@ -16,7 +16,8 @@ def signed(value: float) -> str:
 def with_limits(interval: Interval, *, sign: bool = False) -> str:
     """`0.71 [0.60, 0.80]`, or `+0.21 [−0.03, +0.45]` for a difference."""
     write = signed if sign else number
-    return f"{write(interval.estimate)} [{write(interval.low)}, {write(interval.high)}]"
+    estimate, low, high = map(write, (interval.estimate, interval.low, interval.high))
+    return f"{estimate} [{low}, {high}]".replace("-", "−")
 
 
 def typeset(cell: Cell) -> str:
