@@ -4,7 +4,7 @@ python benchmarks/free_masks.py --models DIR --model smollm2-135m --task ioi_eng
 
 Each mask is trained by `controls.target_only` with one setting for all tasks and models, and its
 circuits are measured on test pairs, on a grid of eleven points. A task that the model cannot do is
-left out.
+left out. Rows of other models and tasks stay in the results.
 """
 
 from __future__ import annotations
@@ -65,8 +65,19 @@ def main() -> None:
                     | {"cpr": curve.cpr, "cmd": curve.cmd}
                 )
                 print(f"{rows[-1]} {time.monotonic() - began:.0f} s", flush=True)
-            text = pd.DataFrame(rows).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+            text = merged(rows).to_csv(index=False, float_format="%.4f", lineterminator="\n")
             write_file(OUT, text.encode())
+
+
+def merged(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows, after those of other models and tasks that were measured before."""
+    measured: Any = pd.DataFrame(rows)
+    if not OUT.exists():
+        return measured
+    before: Any = pd.read_csv(OUT)
+    again = set(zip(measured["model"], measured["task"], strict=True))
+    others = [key not in again for key in zip(before["model"], before["task"], strict=True)]
+    return pd.concat([before[others], measured])
 
 
 if __name__ == "__main__":
