@@ -54,6 +54,7 @@ def cross_task_heatmap(
     height = round(tall * len(pairs) + BETWEEN * (len(pairs) - 1))
     layout = PanelLayout(len(pairs), len(methods))
     titles = [name if len(pairs) == 1 else f"{of}<br>{name}" for of, name in matrices]
+    titles = titles if len(titles) > 1 else [""]  # the figure's title names a single panel
     figure = panel_figure(layout, titles, horizontal=30 / width, vertical=BETWEEN / height)
     low, high = min(0.0, float(every.min())), float(every.max())
     for index, matrix in enumerate(matrices.values()):
@@ -84,10 +85,11 @@ def cross_task_heatmap(
     return finished(
         figure,
         alt=alt,
-        title=f"{', '.join(shown)}: CPR by training and test task ({measured_with(results)})",
+        # On two lines, because a figure of one panel is narrow.
+        title=f"{', '.join(shown)}<br>CPR by training and test task ({measured_with(results)})",
         width=width + 200,
-        height=height + 150,
-        margin={"l": 110, "r": 90, "t": 84, "b": 66},
+        height=height + 166,
+        margin={"l": 110, "r": 90, "t": 100, "b": 66},
     )
 
 
