@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from real_settings import TASKS
 
 from dfa_tl import LINEAR_KS, NodeScores, attribute, evaluate_many, load_model, load_task
 from dfa_tl.io.atomic import write_file
@@ -22,14 +23,13 @@ from dfa_tl.study.config import GRIDS
 from dfa_tl.study.curves_file import cut
 
 OUT = Path(__file__).parent / "results" / "coarse_grid.csv"
-TASKS = ("ioi_english", "sva_simple", "gender_pronoun", "days", "past_tense", "country_language")
 
 
 def main() -> None:
     """Measure both areas for each task, and write a row for each circuit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a model")
-    parser.add_argument("--task", nargs="+", default=list(TASKS))
+    parser.add_argument("--task", nargs="+", default=list(TASKS["first"]))
     parser.add_argument("--pairs", type=int, default=12)
     arguments = parser.parse_args()
     model = load_model(arguments.model)

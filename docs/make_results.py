@@ -66,19 +66,14 @@ def main() -> None:
     write_file(OUT / "shared_prefix.md", Table(saved).to_markdown(decimals=2).encode())
     if arguments.bundled is not None:
         write_study(StudyResults.load(arguments.bundled), "")
-    settings = pd.concat(
-        [measured("real_settings").assign(tasks="first six"), measured("real_settings_other")]
-    ).fillna({"tasks": "other six"})
+    halves = {"first six": "real_settings", "other six": "real_settings_other"}
+    settings: Any = pd.concat([measured(name).assign(tasks=half) for half, name in halves.items()])
     settings["circuit"] = settings["regime"].replace({"uniform_s": "no source"})
     settings = settings.rename(columns={"cpr": "CPR", "cmd": "CMD"})
     settings = settings[["tasks", "variant", "circuit", "CPR", "CMD"]]
     write_file(OUT / "real_settings.md", Table(settings).to_markdown().encode())
     folders = {"real_": arguments.real, "larger_": arguments.larger}
-    pretrained = {
-        prefix: StudyResults.load(folder)
-        for prefix, folder in folders.items()
-        if folder is not None
-    }
+    pretrained = {prefix: StudyResults.load(path) for prefix, path in folders.items() if path}
     for prefix, results in pretrained.items():
         write_study(results, prefix)
     if pretrained:

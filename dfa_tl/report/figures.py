@@ -92,8 +92,7 @@ class Figure:
         caption: How to read it.
         draw: Draws it.
         per: What there is one of it for; those per pair and method are repeated, folded, for the
-            other pairs and methods of the study. One for several pairs compares them, and is left
-            out where the study has a single pair.
+            others of the study. One of several pairs is left out where there is a single pair.
 
     Raises:
         ConfigError: there is no such section.
@@ -115,7 +114,7 @@ FIGURES = (
         "recovery",
         "faithfulness",
         "Recovery of gold CPR",
-        "The share of the gold circuit's CPR that a transferred circuit reaches.",
+        "The share of gold's CPR that a transferred circuit reaches.",
         lambda one: viz.recovery_bars(one.results),
         "study",
     ),
@@ -131,8 +130,7 @@ FIGURES = (
         "curves",
         "faithfulness",
         "Faithfulness by task",
-        "The faithfulness of each circuit at every proportion of nodes kept. CPR is the area under "
-        "the curve.",
+        "Faithfulness of each circuit by proportion of nodes kept. CPR is the area under a curve.",
         lambda one: viz.study_curves(one.results, pair=one.pair, method=one.method),
         "pair and method",
     ),
@@ -271,10 +269,9 @@ class NotDrawn:
 
 def draw_section(section: str, subject: Subject) -> Iterator[Drawing | NotDrawn]:
     """The figures of a section."""
-    for figure in FIGURES:
-        alone = figure.per == "several pairs" and len(subject.results.config.pairs) == 1
-        if figure.section == section and not alone:
-            yield draw(figure, subject)
+    absent = "several pairs" if len(subject.results.config.pairs) == 1 else ""
+    shown = [one for one in FIGURES if one.section == section and one.per != absent]
+    yield from (draw(figure, subject) for figure in shown)
 
 
 def draw(figure: Figure, subject: Subject, suffix: str = "") -> Drawing | NotDrawn:
