@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dfa_tl import AlignmentConfig, NodeScores, load_model
+from dfa_tl import AlignmentConfig, NodeScores, load_model, load_task
 from dfa_tl.evaluation.circuits import (
     circuits_of,
     distinct_circuits,
@@ -17,8 +17,10 @@ from dfa_tl.models.shape import model_shape
 from dfa_tl.nodes import NodeSet
 from dfa_tl.study import PairSpec, StudyConfig, estimate_study, run_study
 from dfa_tl.study.estimate import Speed, measured_speed
+from dfa_tl.study.evaluate_job import EvaluateJob
 from dfa_tl.study.inputs import model_hashes
 from dfa_tl.study.job import Workload
+from dfa_tl.study.jobs import AttributeJob
 from dfa_tl.study.plan import plan
 from dfa_tl.study.progress import StudyProgress
 from dfa_tl.study.store import Store
@@ -117,12 +119,24 @@ def test_speed_grows_with_passes_and_tokens():
     assert speed.seconds(load, pairs=2, length=10.0) == pytest.approx(48 + 42)
 
 
-def test_measured_speed_is_positive(toy_large):
-    from dfa_tl import load_task
+def test_jobs_that_run_what_pairs_share_once():
+    """A gradient at the clean run under zero ablation depends on all positions."""
+    shared = {"nap": True, "nap-ig-inputs": True}
+    for ablation, methods in (("counterfactual", shared), ("zero", {"nap": False})):
+        config = replace(CONFIG, methods=tuple(methods), ablation=ablation)
+        for job in plan(config, model_hashes(config.models), {}):
+            expected = True
+            if isinstance(job, AttributeJob):
+                expected = methods[job.method]
+            elif isinstance(job, EvaluateJob):
+                expected = ablation == "counterfactual"
+            assert job.shares_prefixes == expected, job
 
+
+def test_speed_is_measured_on_whole_runs(toy_large, monkeypatch):
+    monkeypatch.setattr("dfa_tl.attribution.attribute.shared_prefix", None)
     speed = measured_speed(toy_large, load_task("ioi", n=4), 4)
-    assert sum(speed.forward) > 0
-    assert sum(speed.backward) > 0
+    assert min(sum(speed.forward), sum(speed.backward)) > 0
 
 
 def test_a_shape_is_that_of_the_loaded_model():

@@ -15,21 +15,25 @@ from dfa_tl import (
     NodeScores,
     PairDataset,
     align,
+    attribute,
     evaluate,
     load_model,
     load_task,
 )
 from dfa_tl.alignment.patch_runs import patch_run
 from dfa_tl.alignment.train import soft_masked_logits
+from dfa_tl.attribution.nap import nap
+from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import AlignmentWarning
 from dfa_tl.models.interventions import capture
 from dfa_tl.models.prefix import Prefix
 from dfa_tl.models.shared_prefix import shared_prefix
 from dfa_tl.models.tensor_memory import peak_of
 from dfa_tl.nodes import mlp_site, node_sites
-from dfa_tl.tasks.metrics import kl_divergence
+from dfa_tl.tasks.metrics import kl, kl_divergence
 from hooked_models import hooked_transformer
 from test_models import State
+from test_oracle_parity import oracle_scores
 from tiny_models import FAMILIES, random_pairs, tiny_model
 
 LENGTHS = (9, 12, 10)
@@ -116,6 +120,59 @@ def test_curves_are_the_oracles(case_of, family):
         True, max(LENGTHS)
     )
     close(curve.faithfulness, case.oracle.faithfulness(PAIRS, scores.values, KS))
+
+
+@pytest.mark.parametrize("method", ["nap", "nap-ig-inputs", "nap-ig-activations", "exact"])
+@family
+def test_scores_are_the_oracles(case_of, family, method, monkeypatch):
+    case, options = case_of(family), {"ig_steps": 2, "batch_size": 2, "progress": False}
+    prefixes = []
+
+    def noted(model, batch):
+        prefixes.append(shared_prefix(model, batch))
+        return prefixes[-1]
+
+    monkeypatch.setattr("dfa_tl.attribution.attribute.shared_prefix", noted)
+    scores = attribute(case.model, DATA, method, **options)
+    assert [prefix.length for prefix in prefixes] == [SHARED, SHARED]
+    expected = oracle_scores(case.oracle, method, PAIRS, steps=2)
+    close(
+        torch.cat([scores.values, torch.tensor([scores.input])]),
+        torch.cat([expected.nodes, expected.input[None]]),
+    )
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_hooks_of_an_own_method_see_whole_prompts_unless_it_says_otherwise(llama, register, shares):
+    seen = []
+
+    def score(model, batch, ablated, metric, ig_steps):
+        seen.append(ablated.values(batch)[mlp_site(0)].shape[1])
+        return nap(model, batch, ablated, metric)
+
+    own = replace(METHODS.find("nap"), name="own", score=score, shares_prefix=shares)
+    register(METHODS, own)
+    attribute(llama.model, DATA, "own", progress=False)
+    assert seen == [max(LENGTHS) - SHARED * shares]
+
+
+def test_accuracy_is_seen_in_runs_that_start_after_a_prefix(toy_small, caplog):
+    data = load_task("ioi", n=8)
+    swapped = [replace(p, answer=p.wrong_answer, wrong_answer=p.answer) for p in data.pairs]
+    wrong = PairDataset(swapped, name="wrong")
+    assert shared_prefix(toy_small, batch_of(toy_small, wrong)) is not None
+    with caplog.at_level("WARNING"):
+        attribute(toy_small, wrong, "nap", progress=False)
+    assert "it prefers the right answer in 0 % of the first 8 pairs" in caplog.text
+
+
+def test_scores_at_the_corrupt_run_and_of_kl_are_those_of_whole_runs(llama):
+    for options in ({"at": "corrupt"}, {"metric": kl, "at": "corrupt"}):
+        scores = {}
+        for works in (False, True):
+            llama.model.partial_run.prefix_support.works = works
+            scores[works] = attribute(llama.model, DATA, "nap", progress=False, **options).values
+        close(scores[True], scores[False], 1e-5)
 
 
 @objectives

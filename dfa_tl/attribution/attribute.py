@@ -2,6 +2,10 @@
 
 Scores are averaged over pairs, so they do not depend on the batch size, on the order of the pairs
 or on padding. Positive: the node supports the clean behaviour. The unit is the metric's.
+
+Under `counterfactual`, a_clean - a_ablated is 0 before the first position in which the prompts of
+a pair differ, so these positions add nothing to a score and are run once for all passes of a batch
+(`dfa_tl.models.shared_prefix`).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from dfa_tl.models.batching import Halving
 from dfa_tl.models.chance_accuracy import ChanceAccuracyWarning
 from dfa_tl.models.diagnosis import where_not_finite
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.shared_prefix import shared_prefix
 from dfa_tl.scores import NodeScores
 from dfa_tl.settings import check_choice, whole_number
 from dfa_tl.tasks.batches import PairBatch
@@ -81,14 +86,16 @@ def attribute(
     halving, look = Halving(), ChanceAccuracyWarning(model, data.name)
 
     def score(batch: PairBatch) -> PairScores:
-        if metric is kl:
-            with torch.no_grad():
-                logits = model.last_logits(batch.clean, batch.mask, batch.last)
-            batch = batch.with_clean_logits(logits)
-        with look.at(batch):
-            if at == "corrupt" and chosen.score_at_corrupt is not None:
-                return chosen.score_at_corrupt(model, batch, metric)
-            return chosen.score(model, batch, ablated, metric, ig_steps)
+        may_share = chosen.shares_prefix and ablated.per_pair
+        with model.partial_run.continued(shared_prefix(model, batch) if may_share else None):
+            if metric is kl:
+                with torch.no_grad():
+                    logits = model.last_logits(batch.clean, batch.mask, batch.last)
+                batch = batch.with_clean_logits(logits)
+            with look.at(batch):
+                if at == "corrupt" and chosen.score_at_corrupt is not None:
+                    return chosen.score_at_corrupt(model, batch, metric)
+                return chosen.score(model, batch, ablated, metric, ig_steps)
 
     with model.unchanged():
         pairs = data.tokenize(model)

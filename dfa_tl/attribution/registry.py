@@ -42,6 +42,9 @@ class Method:
             ablation; None where they are unknown: tables then leave its cost empty.
         pass_share: The part of a whole pass that one of these takes on average; a half where runs
             start at the layer of a node.
+        shares_prefix: Whether, under counterfactual ablation, its scores are 0 at the positions
+            before the first in which the prompts of a pair differ. Its hooks then see only the
+            positions after those.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Method:
     ablations: tuple[str, ...] = get_args(Ablation)
     passes: Callable[[NodeSet, int], tuple[int, int]] | None = None
     pass_share: float = 1.0
+    shares_prefix: bool = False
 
     def check_ablation(self, ablation: str) -> None:
         """Raise `ConfigError` for an unknown ablation, or one that the method does not take."""
@@ -85,6 +89,7 @@ METHODS: Registry[Method] = Registry(
             score=lambda model, batch, ablated, metric, _: nap(model, batch, ablated, metric),
             score_at_corrupt=nap_at_corrupt,
             passes=lambda nodes, ig_steps: (2, 1),
+            shares_prefix=True,
         ),
         Method(
             name="nap-ig-inputs",
@@ -93,6 +98,7 @@ METHODS: Registry[Method] = Registry(
             has_steps=True,
             ablations=("counterfactual",),  # it interpolates between the two prompts of a pair
             passes=lambda nodes, ig_steps: (ig_steps + 1, ig_steps),
+            shares_prefix=True,
         ),
         Method(
             name="nap-ig-activations",
@@ -104,6 +110,7 @@ METHODS: Registry[Method] = Registry(
                 1 + _site_runs(nodes, ig_steps),
             ),
             pass_share=0.5,
+            shares_prefix=True,
         ),
         Method(
             name="exact",
@@ -111,6 +118,7 @@ METHODS: Registry[Method] = Registry(
             score=exact,
             passes=lambda nodes, ig_steps: (3 + len(nodes), 0),
             pass_share=0.5,
+            shares_prefix=True,
         ),
     ),
 )

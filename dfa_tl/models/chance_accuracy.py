@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -61,13 +62,17 @@ class ChanceAccuracyWarning:
 
     @contextmanager
     def at(self, batch: PairBatch) -> Iterator[None]:
-        """Record the first whole run of the batch's clean prompts that is made inside."""
+        """Record the first run of the batch's clean prompts that is made inside.
+
+        The run may start after a prefix.
+        """
         if self.enough:
             yield
             return
 
         def see(module: nn.Module, prompts: tuple[Any, ...], logits: Tensor) -> None:
-            if prompts[0] is batch.clean:
+            tokens = prompts[0]
+            if torch.equal(tokens, batch.clean[:, batch.clean.shape[1] - tokens.shape[1] :]):
                 handle.remove()
                 self.see(logits[:, 0], batch)
 

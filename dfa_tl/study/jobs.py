@@ -137,6 +137,11 @@ class AttributeJob(ScoresJob):
     batch_size: int = machine_field()
 
     @property
+    def shares_prefixes(self) -> bool:
+        """See `Job`."""
+        return METHODS[self.method].shares_prefix and self.ablation == "counterfactual"
+
+    @property
     def model_run(self) -> ModelSpec:
         """The model."""
         return self.model
