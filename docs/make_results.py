@@ -1,7 +1,7 @@
 """Write the measured tables of studies, and what they say, into docs/results.
 
 python examples/study_bundled.py --zero-shot --seeds 0 1 --out out/study
-python examples/study_real.py --source DIR/SOURCE --target DIR/TARGET --out out/real
+python examples/study_real.py --pair DIR/SOURCE DIR/TARGET --out out/real
 python benchmarks/nested_choice.py out/study out/real
 python docs/make_results.py --bundled out/study --real out/real --larger out/larger
 

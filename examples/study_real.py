@@ -1,13 +1,14 @@
 r"""Zero-shot transfer between pretrained models, with every way to predict a circuit beside it.
 
-    python examples/study_real.py --source DIR/smollm2-135m --target DIR/qwen2.5-coder-0.5b \
-        --out out/real
-    python examples/study_real.py --source Qwen/Qwen2.5-0.5B --target Qwen/Qwen2.5-1.5B \
-        --tasks all --out out/qwen
+    python examples/study_real.py --pair DIR/smollm2-135m DIR/qwen2.5-coder-0.5b --out out/real
+    python examples/study_real.py --pair Qwen/Qwen2.5-0.5B Qwen/Qwen2.5-1.5B \
+        --pair Qwen/Qwen2.5-1.5B Qwen/Qwen2.5-0.5B --tasks all --out out/qwen
 
-Models are folders or names on the hub. A task that one of them cannot do is left out. Zero-shot
-leaves out the test task's whole family. `--dry-run` says what the study will cost. Stopped at any
-moment, the same command goes on where it was. Tables and report.html are written into the folder.
+A pair is a source, whose circuits are known, and a target. Models are folders or names on the hub.
+What several pairs need, such as the gold circuits of a target, is computed once. A task that one of
+the models cannot do is left out. Zero-shot leaves out the test task's whole family. `--dry-run`
+says what the study will cost. Stopped at any moment, the same command goes on where it was. Tables
+and report.html are written into the folder.
 """
 
 from __future__ import annotations
@@ -39,9 +40,15 @@ CONTROLS = (
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="A study of two pretrained models.")
-    parser.add_argument("--source", required=True, help="model whose circuits are known")
-    parser.add_argument("--target", required=True, help="model that they are carried over to")
+    parser = argparse.ArgumentParser(description="A study of pairs of pretrained models.")
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("SOURCE", "TARGET"),
+        help="two models; several --pair are studied together",
+    )
     parser.add_argument("--tasks", nargs="+", default=list(SHORT), help="names, or all")
     parser.add_argument("--pairs", type=int, default=32, help="per task, for W and for scores")
     parser.add_argument("--test-pairs", type=int, default=32)
@@ -51,29 +58,33 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--random-draws", type=int, default=20, help="of the band of chance")
     parser.add_argument("--controls", nargs="+", default=list(CONTROLS))
     parser.add_argument("--regimes", nargs="+", default=["zero-shot", "in-distribution"])
-    parser.add_argument("--dtype", default="auto", help="precision of both models")
+    parser.add_argument("--dtype", default="auto", help="precision of all models")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 for this one")
     parser.add_argument("--dry-run", action="store_true", help="only say what it will cost")
     parser.add_argument("--out", type=Path, default=Path("out/real"))
     return parser.parse_args()
 
 
-def both_can_do(arguments: argparse.Namespace, out: Path) -> list[str]:
-    """The tasks that both models can do; measured once, and kept in the study's folder."""
+def all_can_do(arguments: argparse.Namespace, out: Path) -> list[str]:
+    """The tasks that all models can do; measured once, and kept in the study's folder."""
     file = out / "doable.json"
     names = list(ALL) if arguments.tasks == ["all"] else arguments.tasks
+    model_names = list(dict.fromkeys(name for pair in arguments.pair for name in pair))
     if file.exists():
         known = parse_json(file.read_bytes(), str(file))
-        if known["asked"] == names:
+        if (known["asked"], known.get("models")) == (names, model_names):
             return known["doable"]
-    models = [
-        load_model(name, dtype=arguments.dtype) for name in (arguments.source, arguments.target)
-    ]
+    models = [load_model(name, dtype=arguments.dtype) for name in model_names]
     data = {name: load_task(name, n=24) for name in names}
     doable, left_out = doable_tasks(data, models)
     for name, reason in left_out.items():
         print(f"{name} is left out: {reason}")
-    content = {"asked": names, "doable": list(doable), "left out": left_out}
+    content = {
+        "asked": names,
+        "models": model_names,
+        "doable": list(doable),
+        "left out": left_out,
+    }
     write_file(file, json_bytes(content, "the tasks", indent=1))
     return list(doable)
 
@@ -84,8 +95,8 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     out = output_folder(arguments.out)
     config = StudyConfig(
-        pairs=(PairSpec(arguments.source, arguments.target),),
-        tasks=tuple(both_can_do(arguments, out)),
+        pairs=tuple(PairSpec(source, target) for source, target in arguments.pair),
+        tasks=tuple(all_can_do(arguments, out)),
         regimes=tuple(arguments.regimes),
         controls=tuple(arguments.controls),
         seeds=tuple(arguments.seeds),
