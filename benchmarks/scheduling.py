@@ -86,12 +86,18 @@ TOKENS = 20
 """Of a prompt, where the work is given in FLOP."""
 
 
-def study_of(source: str, target: str, n_seeds: int) -> StudyConfig:
-    """The study of `examples/study_real.py`."""
+def study_of(
+    source: str,
+    target: str,
+    n_seeds: int,
+    tasks: tuple[str, ...] = (),
+    dtype: str = "bfloat16",
+) -> StudyConfig:
+    """The study of `examples/study_real.py`, on its own tasks or on others."""
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "study_real.py"))
     return StudyConfig(
         pairs=(PairSpec(source, target),),
-        tasks=example["SHORT"],
+        tasks=tasks or example["SHORT"],
         regimes=("zero-shot", "in-distribution"),
         controls=example["CONTROLS"],
         seeds=tuple(range(n_seeds)),
@@ -100,7 +106,7 @@ def study_of(source: str, target: str, n_seeds: int) -> StudyConfig:
         variants={"default": AlignmentConfig(steps=100, batch_size=16)},
         grids=("coarse",),
         batch_size=16,
-        dtype="bfloat16",
+        dtype=dtype,
     )
 
 

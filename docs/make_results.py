@@ -61,7 +61,8 @@ def main() -> None:
     write_file(OUT / "precision.md", Table(rounding).to_markdown(decimals=3).encode())
     choice = Table(measured("nested_choice"))
     write_file(OUT / "nested_choice.md", choice.to_markdown().encode())
-    saved = measured("shared_prefix")[["model", "task", "positions", "evaluate", "train", "error"]]
+    gains = ["positions", "attribute", "evaluate", "train", "first", "error"]
+    saved = measured("shared_prefix")[["model", "task", *gains]]
     saved["error"] = saved["error"].map("{:.0e}".format)
     write_file(OUT / "shared_prefix.md", Table(saved).to_markdown(decimals=2).encode())
     if arguments.bundled is not None:
