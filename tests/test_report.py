@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,7 +34,7 @@ from dfa_tl.report.findings import headline, regime_of
 from dfa_tl.report.further_figures import with_further_figures
 from dfa_tl.report.sections import Section, with_average_intervals
 from dfa_tl.report.wording import signed, typeset
-from dfa_tl.study import StudyConfig, StudyResults
+from dfa_tl.study import PairSpec, StudyConfig, StudyResults
 from dfa_tl.study.schedule import Failure
 from dfa_tl.tasks import TOY_TASKS
 from small_studies import HEADS, MARKUP, SMALL, TASKS
@@ -194,9 +194,9 @@ def said(
     reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0.05
     interval = values.mean() - reach, values.mean() + reach
     counts = {"tasks": len(values), "families": len(values), "seeds": len(config.seeds)}
-    key = {"pair": pair, "variant": "default"}
     overall, effects = [], []
-    for method in config.methods:
+    for one, method in product(config.pairs, config.methods):
+        key = {"pair": one.name, "variant": "default"}
         overall.append(
             {**key, "method": method, "difference": values.mean(), **counts}
             | {"low": interval[0], "high": interval[1]}
@@ -339,7 +339,7 @@ def test_words_for_what_to_run_next():
         ((0.1, 0.3), (0.1, 0.3), 2, "CPR and CMD disagree"),
         ((-0.3, 0.1), (0.1, 0.3), 2, "worse"),
         ((-0.3, -0.1), (-0.1, 0.3), 2, "worse"),
-        ((0.1, 0.3), (-0.3, -0.1), 1, "one seed"),
+        ((0.1, 0.3), (-0.3, -0.1), 1, "no verdict"),
     ],
 )
 def test_a_verdict_looks_at_both_measures(cpr, cmd, seeds, verdict):
@@ -366,7 +366,25 @@ def test_words_for_an_interval_below_zero():
     better = words["Is there something better?"]
     assert better.startswith("Yes: no source and target only.")
     assert "No source: trained in the same way on the same tasks, but with constant" in better
-    assert "Verdict against no source for 1 other choice of method: worse in 1." in words["Limits"]
+    elsewhere = "Transferred minus no source elsewhere in the study: exact CPR −0.30 [−0.31, −0.29]"
+    assert elsewhere in words["Limits"]
+
+
+def test_words_for_other_pairs_and_methods():
+    there, back = PairSpec("toy-small", "toy-large"), PairSpec("toy-large", "toy-small")
+    two = said(SAME, pairs=(there, back))
+    text = "elsewhere in the study: toy-large to toy-small CPR +0.30 ["
+    assert text in two["Limits"]
+    assert "Repeat it on other pairs of models: 2 say little about others." in two["Next"]
+    many = said(SAME, pairs=(there, back), methods=("nap", "exact", "nap-ig-inputs"))
+    assert (
+        "Verdict against no source for 5 other choices of pair, method or settings: better in 5."
+        in many["Limits"]
+    )
+    one_seed = said(
+        SAME, pairs=(there, back), methods=("nap", "exact", "nap-ig-inputs"), seeds=(0,)
+    )
+    assert "settings: no verdict in 5." in one_seed["Limits"]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of one value there is no spread

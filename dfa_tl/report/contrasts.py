@@ -15,11 +15,11 @@ import pandas as pd
 from dfa_tl.controls.regimes import Regime
 from dfa_tl.controls.registry import CONTROLS
 from dfa_tl.evaluation.intervals import Interval
-from dfa_tl.report.wording import listed
+from dfa_tl.report.wording import listed, with_limits
 from dfa_tl.study.config import StudyConfig
 
 Verdict = Literal[
-    "better", "better by one measure", "not shown", "CPR and CMD disagree", "worse", "one seed"
+    "better", "better by one measure", "not shown", "CPR and CMD disagree", "worse", "no verdict"
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -63,12 +63,17 @@ class Contrast:
     def verdict(self) -> Verdict:
         """Better needs both measures; worse needs one, if the other does not say the opposite."""
         if self.n_seeds < 2:
-            return "one seed"
+            return "no verdict"
         if self.ahead and self.behind:
             return "CPR and CMD disagree"
         if self.behind:
             return "worse"
         return ("not shown", "better by one measure", "better")[len(self.ahead)]
+
+    @property
+    def by(self) -> str:
+        """Both differences with their intervals: `CPR +0.20 [+0.02, +0.34], CMD ...`."""
+        return f"CPR {with_limits(self.cpr, sign=True)}, CMD {with_limits(self.cmd, sign=True)}"
 
     @property
     def resampled(self) -> str:

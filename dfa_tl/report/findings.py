@@ -88,7 +88,7 @@ def headline(results: StudyResults, tables: Mapping[str, pd.DataFrame]) -> Headl
             _source(found, regime, config),
             _better(found, tables, regime, config, method),
             limits(results, found, tables, ways),
-            _next(found),
+            _next(found, len(config.pairs)),
         ),
         tuple(levels.values()),
     )
@@ -192,20 +192,16 @@ def _source(found: Mapping[str, Contrast], regime: Regime, config: StudyConfig) 
             "One says that the source helps, the other that it harms: look at the curves.",
         ),
         "worse": ("No, it harms", f"The circuits are clearly worse by {measure}."),
-        "one seed": ("No verdict from one seed", ""),
+        "no verdict": ("No verdict from one seed", ""),
     }[contrast.verdict]
     means = [one for name, one in found.items() if name in CONTROLS and _is_mean(name)]
     unclear = [one for one in means if one.verdict != "better"]
-    by = f"CPR {with_limits(contrast.cpr, sign=True)}, CMD {with_limits(contrast.cmd, sign=True)}"
-    lead = f"{answer}: {by}."
+    lead = f"{answer}: {contrast.by}."
     if contrast.verdict == "better" and unclear:
         names = listed(CONTROLS[one.against].label for one in unclear)
-        lead = f"Against the same training without it, yes: {by}. Against {names}, not clearly."
-    beside = "; ".join(
-        f"{CONTROLS[one.against].label} CPR {with_limits(one.cpr, sign=True)}, "
-        f"CMD {with_limits(one.cmd, sign=True)}"
-        for one in means
-    )
+        yes = f"Against the same training without it, yes: {contrast.by}."
+        lead = f"{yes} Against {names}, not clearly."
+    beside = "; ".join(f"{CONTROLS[one.against].label} {one.by}" for one in means)
     text = (
         f'The difference is transferred minus "{NO_SOURCE.label}", the same training with constant '
         "source scores: a source that helps raises CPR and lowers CMD.",
@@ -302,7 +298,7 @@ def _direct(rows: Sequence[Mapping[str, Any]], regime: str) -> str:
     return f"Target pairs that direct attribution needs to match {regime}: {'; '.join(parts)}."
 
 
-def _next(found: Mapping[str, Contrast]) -> Statement:
+def _next(found: Mapping[str, Contrast], n_pairs: int) -> Statement:
     """What to run next: what the verdicts lack most comes first."""
     steps = []
     if any(one.n_seeds < 2 for one in found.values()):
@@ -315,5 +311,9 @@ def _next(found: Mapping[str, Contrast]) -> Statement:
             "To find this circuit rather than to test the transfer, use pairs of the task on the "
             "target: a mask trained there is better."
         )
-    steps.append("Repeat it on another pair of models: one pair says nothing about others.")
+    steps.append(
+        "Repeat it on another pair of models: one pair says nothing about others."
+        if n_pairs == 1
+        else f"Repeat it on other pairs of models: {n_pairs} say little about others."
+    )
     return Statement("Next", steps[0], " ".join(steps[1:]))

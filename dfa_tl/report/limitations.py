@@ -12,12 +12,15 @@ import pandas as pd
 from dfa_tl.analysis.select import counted
 from dfa_tl.controls.registry import NO_SOURCE
 from dfa_tl.report.contrasts import VERDICTS, Contrast, contrasts
-from dfa_tl.report.wording import listed, signed
+from dfa_tl.report.wording import signed
 from dfa_tl.study.config import StudyConfig
 from dfa_tl.study.results import StudyResults
 
 FEW_FAMILIES = 6
 """With fewer families, an interval over them is rough."""
+
+MOST_LISTED = 4
+"""Of more choices than these, only the verdicts are counted."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +119,28 @@ def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
 
 
 def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Whether the study's other pairs, methods and settings give the same verdict on the source."""
-    pairs = [pair.name for pair in config.pairs]
-    varied = {"pair": pairs, "method": config.methods, "settings": tuple(config.variants)}
-    verdicts = []
-    for combination in list(product(*varied.values()))[1:]:
-        found = contrasts(tables, config, *combination).get(NO_SOURCE.name)
-        if found is not None:
-            verdicts.append(found.verdict)
-    if not verdicts:
+    """What the study's other pairs, methods and settings give for the effect of the source."""
+    first, *others = product(config.pairs, config.methods, config.variants)
+    found: dict[str, Contrast] = {}
+    for choice in others:
+        pair, method, settings = choice
+        contrast = contrasts(tables, config, pair.name, method, settings).get(NO_SOURCE.name)
+        if contrast is not None:
+            names = (f"{pair.labels[0]} to {pair.labels[-1]}", method, f'the settings "{settings}"')
+            differs = [
+                name for name, own, its in zip(names, choice, first, strict=True) if own != its
+            ]
+            found[", ".join(differs)] = contrast
+    if not found:
         return ""
-    names = listed(name for name, values in varied.items() if len(values) > 1)
+    if len(found) <= MOST_LISTED:
+        differences = "; ".join(f"{name} {one.by}" for name, one in found.items())
+        return f"Transferred minus {NO_SOURCE.label} elsewhere in the study: {differences}."
+    verdicts = [one.verdict for one in found.values()]
     counts = "; ".join(
         f"{verdict} in {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts
     )
     return (
-        f"Verdict against {NO_SOURCE.label} for {len(verdicts)} other "
-        f"{'choices' if len(verdicts) > 1 else 'choice'} of {names}: {counts}."
+        f"Verdict against {NO_SOURCE.label} for {len(found)} other choices of pair, method or "
+        f"settings: {counts}."
     )
