@@ -21,7 +21,7 @@ import heapq
 import runpy
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -108,6 +108,11 @@ def study_of(
         batch_size=16,
         dtype=dtype,
     )
+
+
+def name_of(pair: str, n_seeds: int) -> str:
+    """The name of a study."""
+    return f"{pair}, {n_seeds} seed{'s' * (n_seeds > 1)}"
 
 
 def planned_work(jobs: Sequence[Job]) -> dict[str, float]:
@@ -223,16 +228,21 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     if arguments.study is not None:
-        results = StudyResults.load(arguments.study)
-        work = planned_work(results.jobs)
-        seconds = measured_seconds(results, work)
-        rows += table(results.config.pairs[0].name, results.jobs, work, seconds)
+        study = StudyResults.load(arguments.study)
+        for n_seeds in sorted({1, len(study.config.seeds)}):
+            # Of a config with fewer seeds, the jobs are those that the study has for them.
+            config = replace(study.config, seeds=study.config.seeds[:n_seeds])
+            results = replace(study, config=config)
+            work = planned_work(results.jobs)
+            seconds = measured_seconds(results, work)
+            name = name_of(config.pairs[0].label, n_seeds)
+            rows += table(name, results.jobs, work, seconds)
     else:
         costs = []
         for source, target, n_seeds in STUDIES:
             jobs = plan(study_of(source, target, n_seeds), {source: "", target: ""}, {})
             work = planned_work(jobs)
-            name = f"{source} -> {target}, {n_seeds} seed{'s' * (n_seeds > 1)}"
+            name = name_of(f"{source} -> {target}", n_seeds)
             rows += table(name, jobs, work, work)
             costs += cost(name, jobs)
         print(f"Prompts of {TOKENS} tokens:\n{pd.DataFrame(costs).to_string(index=False)}\n")

@@ -35,6 +35,11 @@ SHOWN = (
 """The tables of a study that the pages include."""
 LEAST_GOLD = 0.1
 """With gold less than this above the floor, a share of it says nothing."""
+SCHEDULES = (
+    "qwen2.5-coder-0.5b -> smollm2-135m, 1 seed", "qwen2.5-coder-0.5b -> smollm2-135m, 2 seeds",
+    "llama3-1b -> llama3-8b, 1 seed", "llama3-1b -> llama3-8b, 2 seeds",
+)  # fmt: skip
+"""The simulated studies that the page about clusters shows."""
 LEFT_OUT = {
     "": (),
     "real_": ("recovery", "structure"),
@@ -65,6 +70,7 @@ def main() -> None:
     saved = measured("shared_prefix")[["model", "task", *gains]]
     saved["error"] = saved["error"].map("{:.0e}".format)
     write_file(OUT / "shared_prefix.md", Table(saved).to_markdown(decimals=2).encode())
+    write_file(OUT / "scheduling.md", schedules().to_markdown().encode())
     if arguments.bundled is not None:
         write_study(StudyResults.load(arguments.bundled), "")
     halves = {"first six": "real_settings", "other six": "real_settings_other"}
@@ -85,6 +91,16 @@ def main() -> None:
 def measured(name: str) -> Any:
     """What a benchmark measured."""
     return pd.read_csv(ROOT / "benchmarks" / "results" / f"{name}.csv")
+
+
+def schedules() -> Table:
+    """Speed-up over one worker in simulated studies, and how busy workers are."""
+    rows: Any = pd.concat([measured("scheduling_real"), measured("scheduling")])
+    rows["shown"] = (1 / rows["makespan"]).map("{:.1f}".format) + rows["busy"].map(
+        " ({:.0%})".format
+    )
+    table = rows.pivot(index="workers", columns="study", values="shown")[list(SCHEDULES)]
+    return Table(table.reset_index())
 
 
 def write_study(results: StudyResults, prefix: str) -> None:
