@@ -3,10 +3,11 @@ r"""How long a study takes on 1 to 64 workers, simulated with the schedule that 
     python benchmarks/scheduling.py
     python benchmarks/scheduling.py --study out/real --out out/scheduling.csv
 
-The study is that of `examples/study_real.py`: one pair of models, one method, one seed. Without
+The study is that of `examples/study_real.py`, with one pair of models and one method. Without
 `--study`, a job takes as long as its passes, weighted by the size of its model. With a study that
 has been run, a job takes the seconds that are on record, and a job that is not done takes what its
-passes take at the mean speed of the jobs of its kind. Not simulated: loading a model once per
+passes take at the mean speed of the jobs of its kind; a study of several seeds is also simulated
+with the first seed alone. Not simulated: loading a model once per
 worker, waiting for a cluster's queue, and workers of different speed.
 
     critical path   the longest chain of jobs that need each other; no study takes less

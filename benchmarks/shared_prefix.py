@@ -96,8 +96,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder of model folders")
     parser.add_argument("--model", nargs="+", required=True, help="which of them")
     parser.add_argument("--task", nargs="+", default=TASKS)
-    parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # so few steps train nothing

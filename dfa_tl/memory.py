@@ -33,18 +33,25 @@ from dfa_tl.tasks.pairs import PairDataset
 OTHER_JOBS = ("evaluate", "align")
 
 
-def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> Callable[[], Any]:
+def run_job(
+    model: NodeModel,
+    data: PairDataset,
+    job: str,
+    batch_size: int,
+    ablation: str = "counterfactual",
+) -> Callable[[], Any]:
     """A job of the kind `job` on all of `data`, with arbitrary scores."""
     values = torch.arange(len(model.nodes), dtype=torch.float32, device="cpu")
     scores = NodeScores(model.nodes, values)
     if job in METHODS:
         return lambda: attribute(
-            model, data, job, ig_steps=2, batch_size=batch_size, progress=False
+            model, data, job, ig_steps=2, ablation=ablation, batch_size=batch_size, progress=False
         )
     if job == "evaluate":
         return lambda: evaluate(
-            model, data, scores, ks=(0, 0.5), batch_size=batch_size, progress=False
-        )
+            model, data, scores, ks=(0, 0.5), ablation=ablation, batch_size=batch_size,
+            progress=False,
+        )  # fmt: skip
     config = AlignmentConfig(steps=2, batch_size=batch_size)
 
     def train() -> None:
@@ -56,17 +63,25 @@ def run_job(model: NodeModel, data: PairDataset, job: str, batch_size: int) -> C
 
 
 @checked_arguments
-def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size: int = 16) -> int:
+def estimate_memory(
+    model: NodeModel,
+    data: PairDataset,
+    job: str,
+    *,
+    ablation: str = "counterfactual",
+    batch_size: int = 16,
+) -> int:
     """Peak memory of a job on top of the weights, in bytes.
 
     Args:
         model: The model; it is run on one and two pairs.
         data: The pairs of the job.
         job: An attribution method, `evaluate`, or `align`.
+        ablation: What ablated nodes become, for attribution and `evaluate`.
         batch_size: Pairs per run.
 
     Raises:
-        ConfigError: an unknown job, or a batch size that is not a whole number from 1.
+        ConfigError: an unknown job or ablation, or a batch size that is not a whole number from 1.
         DataError: pairs that cannot be used with this model's tokenizer.
     """
     check_choice("job", job, (*METHODS, *OTHER_JOBS))
@@ -80,7 +95,7 @@ def estimate_memory(model: NodeModel, data: PairDataset, job: str, *, batch_size
         # It shares no more than the pair that shares the least: a run takes memory for the rest.
         few.corrupt[:, earliest] = (few.clean[:, earliest] + 1) % model.vocabulary_size
         probe = PairDataset((), name=pairs.name, tokens=few)
-        return peak_of(run_job(model, probe, job, batch), model.device)
+        return peak_of(run_job(model, probe, job, batch, ablation), model.device)
 
     peak(1, 1)  # so that one-time allocations (kernels, tables of positions) are not counted
     one, two = peak(1, 1), peak(2, 2)

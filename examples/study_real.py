@@ -74,7 +74,7 @@ def all_can_do(arguments: argparse.Namespace, out: Path) -> list[str]:
         known = parse_json(file.read_bytes(), str(file))
         if (known["asked"], known.get("models")) == (names, model_names):
             return known["doable"]
-    models = [load_model(name, dtype=arguments.dtype) for name in model_names]
+    models = (load_model(name, dtype=arguments.dtype) for name in model_names)  # one at a time
     data = {name: load_task(name, n=24) for name in names}
     doable, left_out = doable_tasks(data, models)
     for name, reason in left_out.items():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dfa_tl import AlignmentConfig, NodeScores, load_model, load_task
+from dfa_tl.attribution.registry import METHODS
 from dfa_tl.evaluation.circuits import (
     circuits_of,
     distinct_circuits,
@@ -16,11 +17,10 @@ from dfa_tl.evaluation.circuits import (
 from dfa_tl.models.shape import model_shape
 from dfa_tl.nodes import NodeSet
 from dfa_tl.study import PairSpec, StudyConfig, estimate_study, run_study
-from dfa_tl.study.estimate import Speed, measured_speed
-from dfa_tl.study.evaluate_job import EvaluateJob
+from dfa_tl.study.estimate import Speed, mean_length, measured_speed
 from dfa_tl.study.inputs import model_hashes
 from dfa_tl.study.job import Workload
-from dfa_tl.study.jobs import AttributeJob
+from dfa_tl.study.jobs import AttributeJob, TrainingJob
 from dfa_tl.study.plan import plan
 from dfa_tl.study.progress import StudyProgress
 from dfa_tl.study.store import Store
@@ -119,24 +119,31 @@ def test_speed_grows_with_passes_and_tokens():
     assert speed.seconds(load, pairs=2, length=10.0) == pytest.approx(48 + 42)
 
 
-def test_jobs_that_run_what_pairs_share_once():
-    """A gradient at the clean run under zero ablation depends on all positions."""
-    shared = {"nap": True, "nap-ig-inputs": True}
-    for ablation, methods in (("counterfactual", shared), ("zero", {"nap": False})):
-        config = replace(CONFIG, methods=tuple(methods), ablation=ablation)
+def test_jobs_that_run_what_pairs_share_once(register):
+    register(METHODS, replace(METHODS["nap"], name="whole", shares_prefix=False))
+    for ablation in ("counterfactual", "zero"):
+        config = replace(CONFIG, methods=("nap", "whole"), ablation=ablation)
         for job in plan(config, model_hashes(config.models), {}):
-            expected = True
+            expected = ablation == "counterfactual"
             if isinstance(job, AttributeJob):
-                expected = methods[job.method]
-            elif isinstance(job, EvaluateJob):
-                expected = ablation == "counterfactual"
+                expected &= job.method == "nap"
+            elif isinstance(job, TrainingJob):
+                expected = True
             assert job.shares_prefixes == expected, job
+
+
+def test_tokens_of_a_job_that_shares_prefixes():
+    """A prefix is run once, whatever the number of passes after it."""
+    whole, after = 16.0, 6.0
+    assert mean_length(whole, after, passes=1.0) == whole
+    assert mean_length(whole, after, passes=5.0) == pytest.approx((10 + 5 * 6) / 5)
+    assert mean_length(whole, whole, passes=5.0) == whole
 
 
 def test_speed_is_measured_on_whole_runs(toy_large, monkeypatch):
     monkeypatch.setattr("dfa_tl.attribution.attribute.shared_prefix", None)
     speed = measured_speed(toy_large, load_task("ioi", n=4), 4)
-    assert min(sum(speed.forward), sum(speed.backward)) > 0
+    assert sum(speed.forward) > 0
 
 
 def test_a_shape_is_that_of_the_loaded_model():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -12,6 +13,7 @@ from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import ConfigError
 from dfa_tl.models.ablation import Ablation
 from dfa_tl.models.node_model import NodeModel
+from dfa_tl.models.shared_prefix import shared_prefix
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
 
@@ -59,6 +61,26 @@ def test_a_prompt_that_is_its_own_counterfactual_gives_zeros(llama, method):
     scores = scores_of(llama, method, same)
     torch.testing.assert_close(scores.values, torch.zeros(len(scores)), rtol=0, atol=1e-5)
     assert scores.input == pytest.approx(0, abs=1e-5)
+
+
+@every_method
+def test_what_prompts_share_may_be_run_once_where_it_says_so(llama, method, register):
+    if not method.shares_prefix:
+        pytest.skip("its runs are whole")
+    long = llama.pairs[3] > 4
+    clean, corrupt, answers, lengths = (tensor[long].clone() for tensor in llama.pairs)
+    shared = int(lengths.min()) - 2
+    corrupt[:, :shared] = clean[:, :shared]
+    corrupt[:, shared] = 1 + clean[:, shared] % 30
+    late = PairDataset.from_tokens(clean, corrupt, answers, lengths)
+    batch = late.tokenize(llama.model).select(range(len(lengths)), "cpu")
+    assert shared_prefix(llama.model, batch) is not None
+    whole = replace(method, name="whole", shares_prefix=False)
+    register(METHODS, whole)
+    expected = scores_of(llama, whole, late).values
+    torch.testing.assert_close(
+        scores_of(llama, method, late).values, expected, rtol=1e-4, atol=1e-6
+    )
 
 
 @every_method

@@ -43,6 +43,17 @@ def test_estimates_are_within_30_percent(toy_small, job):
     assert estimate == pytest.approx(measured, rel=0.3)
 
 
+@pytest.mark.parametrize("job", [*METHODS, "evaluate"])
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_estimates_are_within_30_percent_under_other_ablations(toy_small, job, ablation):
+    if job == "nap-ig-inputs":
+        pytest.skip("takes only counterfactual")
+    data = load_task("ioi", n=12)
+    estimate = estimate_memory(toy_small, data, job, ablation=ablation, batch_size=8)
+    measured = peak_of(run_job(toy_small, data, job, 8, ablation), toy_small.device)
+    assert estimate == pytest.approx(measured, rel=0.3)
+
+
 def test_unknown_job(toy_large):
     with pytest.raises(ConfigError, match="job='train': choose one of nap"):
         estimate_memory(toy_large, load_task("ioi", n=2), "train")

@@ -207,6 +207,7 @@ def test_a_look_at_clean_runs(llama, toy_small, caplog):
                 batch = pairs.select(range(stop), "cpu")
                 with look.at(batch):
                     model.last_logits(batch.corrupt, batch.mask, batch.last)
+                    model.tl(batch.clean)  # whose first position is no answer
                     for _ in range(2):
                         model.last_logits(batch.clean, batch.mask, batch.last)
         return caplog.messages

@@ -366,15 +366,16 @@ def test_words_for_an_interval_below_zero():
     better = words["Is there something better?"]
     assert better.startswith("Yes: no source and target only.")
     assert "No source: trained in the same way on the same tasks, but with constant" in better
-    elsewhere = "Transferred minus no source elsewhere in the study: exact CPR −0.30 [−0.31, −0.29]"
+    elsewhere = "Transferred minus no source elsewhere in the study: CPR −0.30 [−0.31, −0.29], CMD"
     assert elsewhere in words["Limits"]
+    assert "(method exact)." in words["Limits"]
 
 
 def test_words_for_other_pairs_and_methods():
     there, back = PairSpec("toy-small", "toy-large"), PairSpec("toy-large", "toy-small")
     two = said(SAME, pairs=(there, back))
-    text = "elsewhere in the study: toy-large to toy-small CPR +0.30 ["
-    assert text in two["Limits"]
+    assert "elsewhere in the study: CPR +0.30 [" in two["Limits"]
+    assert "(toy-large -> toy-small)." in two["Limits"]
     assert "Repeat it on other pairs of models: 2 say little about others." in two["Next"]
     many = said(SAME, pairs=(there, back), methods=("nap", "exact", "nap-ig-inputs"))
     assert (

@@ -22,6 +22,7 @@ from dfa_tl import (
 )
 from dfa_tl.alignment.patch_runs import patch_run
 from dfa_tl.alignment.train import soft_masked_logits
+from dfa_tl.attribution.gradients import contracted_gradients
 from dfa_tl.attribution.nap import nap
 from dfa_tl.attribution.registry import METHODS
 from dfa_tl.errors import AlignmentWarning
@@ -166,13 +167,14 @@ def test_accuracy_is_seen_in_runs_that_start_after_a_prefix(toy_small, caplog):
     assert "it prefers the right answer in 0 % of the first 8 pairs" in caplog.text
 
 
-def test_scores_at_the_corrupt_run_and_of_kl_are_those_of_whole_runs(llama):
-    for options in ({"at": "corrupt"}, {"metric": kl, "at": "corrupt"}):
-        scores = {}
-        for works in (False, True):
-            llama.model.partial_run.prefix_support.works = works
-            scores[works] = attribute(llama.model, DATA, "nap", progress=False, **options).values
-        close(scores[True], scores[False], 1e-5)
+@pytest.mark.parametrize("options", [{"at": "corrupt"}, {"at": "corrupt", "metric": kl}])
+def test_scores_at_the_corrupt_run_are_those_of_whole_runs(llama, options):
+    assert shared_prefix(llama.model, batch_of(llama.model)) is not None
+    scores = {}
+    for works in (False, True):
+        llama.model.partial_run.prefix_support.works = works
+        scores[works] = attribute(llama.model, DATA, "nap", progress=False, **options).values
+    close(scores[True], scores[False], 1e-5)
 
 
 @objectives
@@ -212,6 +214,35 @@ def test_several_copies_of_a_batch_share_a_prefix(llama):
             twice = batch.repeated(2)
             logits = llama.model.last_logits(twice.clean, twice.mask, twice.last)
     close(logits, expected.repeat(2, 1), 1e-5)
+
+
+def test_other_prompts_are_run_whole_in_between(llama):
+    """A metric may run the model on prompts of its own."""
+    batch = batch_of(llama.model)
+    other = replace(batch, clean=batch.clean.flip(0), last=batch.last.flip(0))
+    inputs = (other.clean, batch.mask.flip(0), other.last)
+    with llama.model.unchanged(), torch.no_grad():
+        expected = llama.model.last_logits(*inputs)
+        prefix = shared_prefix(llama.model, batch)
+        assert prefix is not None
+        assert not torch.equal(prefix.tokens, other.clean[:, : prefix.length])
+        with llama.model.partial_run.continued(prefix):
+            assert torch.equal(llama.model.last_logits(*inputs), expected)
+
+
+def test_out_of_memory_halves_a_batch_and_its_prefix(llama, monkeypatch):
+    rows = []
+
+    def limited(model, batch, *arguments):
+        rows.append((len(batch), model.partial_run.prefix.length))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return contracted_gradients(model, batch, *arguments)
+
+    expected = attribute(llama.model, DATA, "nap", progress=False).values
+    monkeypatch.setattr("dfa_tl.attribution.nap.contracted_gradients", limited)
+    close(attribute(llama.model, DATA, "nap", progress=False).values, expected, 1e-5)
+    assert rows == [(3, SHARED)] + 3 * [(1, SHARED)]
 
 
 @pytest.mark.parametrize("task", ["ioi", "arc_challenge"])
@@ -254,7 +285,7 @@ def test_runs_are_whole_where_other_values_are_ablated(llama, monkeypatch):
         evaluate(llama.model, DATA, random_scores(llama.model), ablation=ablation, progress=False)
 
 
-@pytest.mark.parametrize("on", ["hook point", "block"])
+@pytest.mark.parametrize("on", ["hook point", "block", "gradient"])
 def test_runs_are_whole_with_hooks_of_the_user(llama, on):
     """They may act on certain positions, as this one does."""
 
@@ -265,6 +296,9 @@ def test_runs_are_whole_with_hooks_of_the_user(llama, on):
     point, block = llama.model.hook_point(mlp_site(1)), llama.model.tl.blocks[1]
     if on == "block":
         handle = block.register_forward_hook(steer)
+    elif on == "gradient":
+        point.add_hook(lambda gradient, hook: (0 * gradient,), dir="bwd")
+        handle = point.bwd_hooks[-1].hook
     else:
         point.add_hook(lambda activation, hook: steer(None, None, activation))
         handle = point.fwd_hooks[-1].hook
@@ -273,6 +307,7 @@ def test_runs_are_whole_with_hooks_of_the_user(llama, on):
     finally:
         handle.remove()
         point.fwd_hooks.clear()
+        point.bwd_hooks.clear()
     assert shared_prefix(llama.model, batch_of(llama.model)) is not None
 
 

@@ -42,9 +42,9 @@ class Method:
             ablation; None where they are unknown: tables then leave its cost empty.
         pass_share: The part of a whole pass that one of these takes on average; a half where runs
             start at the layer of a node.
-        shares_prefix: Whether, under counterfactual ablation, its scores are 0 at the positions
-            before the first in which the prompts of a pair differ. Its hooks then see only the
-            positions after those.
+        shares_prefix: Whether, under counterfactual ablation, all its runs have the clean prompt's
+            activations before the first token in which the prompts of a pair differ, and its
+            scores are 0 there. Its hooks then see only the later positions.
     """
 
     name: str

@@ -71,8 +71,7 @@ class ChanceAccuracyWarning:
             return
 
         def see(module: nn.Module, prompts: tuple[Any, ...], logits: Tensor) -> None:
-            tokens = prompts[0]
-            if torch.equal(tokens, batch.clean[:, batch.clean.shape[1] - tokens.shape[1] :]):
+            if _are_clean(prompts[0], batch, self.model) and logits.shape[1] == 1:
                 handle.remove()
                 self.see(logits[:, 0], batch)
 
@@ -81,3 +80,17 @@ class ChanceAccuracyWarning:
             yield
         finally:
             handle.remove()
+
+
+def _are_clean(tokens: object, batch: PairBatch, model: NodeModel) -> bool:
+    """Whether a run is of the batch's clean prompts, whole or after the prefix."""
+    prefix = model.partial_run.prefix
+    for start in {0, 0 if prefix is None else prefix.length}:
+        clean = batch.clean[:, start:]
+        if (
+            isinstance(tokens, Tensor)
+            and (tokens.shape, tokens.device) == (clean.shape, clean.device)
+            and torch.equal(tokens, clean)
+        ):
+            return True
+    return False

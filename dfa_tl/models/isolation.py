@@ -138,12 +138,18 @@ def _without_autocast(modules: list[nn.Module]) -> Iterator[None]:
 
 
 def has_user_hooks(tl: nn.Module) -> bool:
-    """Whether a module has a forward hook that is neither this package's nor its library's."""
+    """Whether a module has a hook that is neither this package's nor its library's."""
     return any(
         getattr(module, "fwd_hooks", ())
+        or getattr(module, "bwd_hooks", ())
         or any(
             not str(getattr(hook, "__module__", "")).startswith(LIBRARIES)
-            for hooks in (module._forward_hooks, module._forward_pre_hooks)
+            for hooks in (
+                module._forward_hooks,
+                module._forward_pre_hooks,
+                module._backward_hooks,
+                module._backward_pre_hooks,
+            )
             for hook in hooks.values()
         )
         for module in _all_modules(tl)

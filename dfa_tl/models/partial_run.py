@@ -77,7 +77,7 @@ class PartialRun:
     ) -> Float[Tensor, "batch vocab"]:
         """Logits at position `last` of each row; see `NodeModel.last_logits`."""
         options = mask_option(self.tl, mask)
-        if self.prefix is not None:
+        if self.prefix is not None and self.prefix.begins(tokens):
             start = self.prefix.length
             tokens, mask, last = tokens[:, start:], mask[:, start:], last - start
             options = cache_option(self.prefix.cache(self.tl, len(tokens)), mask)
@@ -85,19 +85,18 @@ class PartialRun:
 
     def prefix_of(self, tokens: Int[Tensor, "batch pos"]) -> Prefix:
         """Keys and values of these tokens, all of them real."""
-        rows, length = tokens.shape
-        cache = new_cache(self.tl, rows)
+        cache = new_cache(self.tl, len(tokens))
         options = cache_option(cache, torch.ones_like(tokens, dtype=torch.bool))
-        last = torch.full_like(tokens[:, 0], length - 1)
+        last = torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
         self._last_logits(tokens, last, None, options)
-        return Prefix.from_cache(cache, length)
+        return Prefix.from_cache(cache, tokens)
 
     @contextmanager
     def continued(self, prefix: Prefix | None) -> Iterator[None]:
         """Inside, `last_logits` still takes whole prompts, but runs start after their prefix.
 
         Hooks see the later positions alone, and so does a residual stream that is resumed from.
-        With None, runs are whole.
+        Prompts that do not begin with the prefix are run whole, and so are all with None.
         """
         before, self.prefix = self.prefix, prefix
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -27,28 +27,42 @@ class Prefix:
     """What a run needs to know of the positions before it.
 
     Attributes:
-        length: How many positions.
+        tokens: The tokens at these positions.
         layers: Keys and values of each layer.
         devices: Where each layer needs them.
     """
 
-    length: int
+    tokens: Int[Tensor, "batch pos"]
     layers: tuple[Layer, ...]
     devices: tuple[torch.device, ...]
 
     @classmethod
-    def from_cache(cls, cache: Any, length: int) -> Prefix:
-        """What a run over `length` positions left in a cache."""
+    def from_cache(cls, cache: Any, tokens: Int[Tensor, "batch pos"]) -> Prefix:
+        """What a run over these tokens left in a cache."""
         layers: tuple[Any, ...]
         if isinstance(cache, DynamicCache):
             layers = tuple((layer.keys, layer.values) for layer in cast("Any", cache.layers))
         else:
             layers = tuple((entry.past_keys, entry.past_values) for entry in cache.entries)
-        return cls(length, layers, tuple(keys.device for keys, _ in layers))
+        return cls(tokens, layers, tuple(keys.device for keys, _ in layers))
+
+    @property
+    def length(self) -> int:
+        """How many positions."""
+        return self.tokens.shape[1]
+
+    def begins(self, prompts: Int[Tensor, "batch pos"]) -> bool:
+        """Whether prompts are longer than the prefix and begin with its rows, or copies of them."""
+        copies, rest = divmod(len(prompts), len(self.tokens))
+        if rest or prompts.shape[1] <= self.length:
+            return False
+        expected = repeat_rows(self.tokens.to(prompts.device), copies)
+        return torch.equal(prompts[:, : self.length], expected)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Prefix:
         """The same with every tensor changed, such as to some of its rows."""
-        return replace(self, layers=tuple((change(k), change(v)) for k, v in self.layers))
+        layers = tuple((change(k), change(v)) for k, v in self.layers)
+        return replace(self, tokens=change(self.tokens), layers=layers)
 
     def cache(self, tl: nn.Module, rows: int) -> Any:
         """A cache for a run of the prefix's rows, or of several copies of them."""

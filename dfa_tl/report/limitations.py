@@ -121,22 +121,24 @@ def _scope_of_intervals(found: Mapping[str, Contrast]) -> str:
 def _other_choices(config: StudyConfig, tables: Mapping[str, pd.DataFrame]) -> str:
     """What the study's other pairs, methods and settings give for the effect of the source."""
     first, *others = product(config.pairs, config.methods, config.variants)
-    found: dict[str, Contrast] = {}
+    labels = [pair.label for pair in config.pairs]
+    found: list[tuple[str, Contrast]] = []
     for choice in others:
         pair, method, settings = choice
         contrast = contrasts(tables, config, pair.name, method, settings).get(NO_SOURCE.name)
         if contrast is not None:
-            names = (f"{pair.labels[0]} to {pair.labels[-1]}", method, f'the settings "{settings}"')
+            of_pair = pair.label if labels.count(pair.label) == 1 else pair.name
+            names = (of_pair, f"method {method}", f'the settings "{settings}"')
             differs = [
                 name for name, own, its in zip(names, choice, first, strict=True) if own != its
             ]
-            found[", ".join(differs)] = contrast
+            found.append((", ".join(differs), contrast))
     if not found:
         return ""
     if len(found) <= MOST_LISTED:
-        differences = "; ".join(f"{name} {one.by}" for name, one in found.items())
+        differences = "; ".join(f"{one.by} ({name})" for name, one in found)
         return f"Transferred minus {NO_SOURCE.label} elsewhere in the study: {differences}."
-    verdicts = [one.verdict for one in found.values()]
+    verdicts = [one.verdict for _, one in found]
     counts = "; ".join(
         f"{verdict} in {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts
     )

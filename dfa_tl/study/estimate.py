@@ -146,7 +146,7 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
         spec.load()
     loading = time.perf_counter() - began
     held = max((_held_on(spec.load().device) for spec in specs), default=0)
-    works = {key: job.workload(job.model_run.load().nodes) for key, job in jobs.items()}
+    works = {key: job.workload(job.model_run.shape.nodes) for key, job in jobs.items()}
     per_row = _seconds_of_row(config)
     taken: dict[str, float] = {}
     models: dict[str, ModelCost] = {}
@@ -164,9 +164,12 @@ def estimate_study(config: StudyConfig, out_dir: str | Path | None = None) -> St
         longest = tokens[max(lengths, key=lambda sample: lengths[sample])]
         speed = measured_speed(spec.load(), longest, config.batch_size)
         for key, work in here.items():
-            run = continued if jobs[key].shares_prefixes else lengths
-            tokens_in_all = sum(run[sample] * sample.size for sample in work.data)
-            taken[key] = speed.seconds(work, work.pairs, tokens_in_all / work.pairs)
+            whole, run = (
+                sum(tokens_of[sample] * sample.size for sample in work.data) / work.pairs
+                for tokens_of in (lengths, continued if jobs[key].shares_prefixes else lengths)
+            )
+            length = mean_length(whole, run, (work.forward + work.backward) / work.pairs)
+            taken[key] = speed.seconds(work, work.pairs, length)
             taken[key] += work.rows * per_row
         models[spec.name] = ModelCost(
             forward=sum(work.forward for work in here.values()),
@@ -198,7 +201,7 @@ def measured_speed(model: NodeModel, data: PairDataset, batch_size: int) -> Spee
     longest = int(pairs.lengths.argmax())
 
     def times(rows: int) -> tuple[float, float]:
-        few = _copies(pairs, longest, rows)
+        few = _rows(pairs, [longest] * rows)
         batch = few.tokenize(model).select(torch.arange(rows), model.device)
 
         def forward() -> None:
@@ -235,13 +238,18 @@ def _seconds(run: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _copies(pairs: TokenPairs, row: int, n: int) -> PairDataset:
-    return PairDataset((), name=pairs.name, tokens=pairs.rows([row] * n))
+def _rows(pairs: TokenPairs, rows: list[int]) -> PairDataset:
+    return PairDataset((), name=pairs.name, tokens=pairs.rows(rows))
 
 
 def _lengths(data: PairDataset) -> float:
     assert data.tokens is not None
     return float(data.tokens.lengths.float().mean())
+
+
+def mean_length(whole: float, after: float, passes: float) -> float:
+    """Mean tokens of a pass, where those before the last `after` are run once for all passes."""
+    return after + (whole - after) / max(1.0, passes)
 
 
 def _lengths_run(data: PairDataset, batch_size: int) -> float:
@@ -257,23 +265,29 @@ def _peak(
     model: NodeModel, data: PairDataset, jobs: Iterable[Job], works: Mapping[str, Workload]
 ) -> int:
     """Bytes of the largest job on top of the weights, on pairs as long as the longest."""
-    largest: dict[str, Workload] = {}
+    largest: dict[tuple[str, str], Workload] = {}
     for job in jobs:
-        kind = "evaluate"
+        kind, ablation = "evaluate", getattr(job, "ablation", "counterfactual")
         if isinstance(job, AttributeJob) and job.method != "exact":  # which needs no gradients
             kind = job.method
         elif isinstance(job, TrainingJob):
             kind = "align"
-        work = works[job.key]
-        if kind not in largest or work.pairs > largest[kind].pairs:
-            largest[kind] = work
+        key, work = (kind, ablation), works[job.key]
+        if key not in largest or work.pairs > largest[key].pairs:
+            largest[key] = work
     pairs = data.tokenize(model)
     longest = int(pairs.lengths.argmax())
+    # A batch shares no more than the pair that shares the least.
+    least = min(range(len(pairs)), key=lambda row: pairs.select([row], "cpu").n_shared)
     return max(
         estimate_memory(
-            model, _copies(pairs, longest, work.pairs), kind, batch_size=work.batch_size
+            model,
+            _rows(pairs, [*[longest] * (work.pairs - 1), least if work.pairs > 1 else longest]),
+            kind,
+            ablation=ablation,
+            batch_size=work.batch_size,
         )
-        for kind, work in largest.items()
+        for (kind, ablation), work in largest.items()
     )
 
 
