@@ -36,7 +36,7 @@ CONFIG = StudyConfig(
     few_pairs_draws=1,
     variants={
         "default": AlignmentConfig(epochs=2),
-        "two": AlignmentConfig(epochs=1, source_vectors=2, learning_rate=0.1),
+        "two": AlignmentConfig(epochs=4, source_vectors=2, learning_rate=0.1),
     },
     rankings=("signed", "absolute"),
     metrics=("logit_diff", "kl"),
