@@ -93,6 +93,7 @@ def study_of(
     n_seeds: int,
     tasks: tuple[str, ...] = (),
     dtype: str = "bfloat16",
+    steps: int = 100,
 ) -> StudyConfig:
     """The study of `examples/study_real.py`, on its own tasks or on others."""
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "study_real.py"))
@@ -104,7 +105,7 @@ def study_of(
         seeds=tuple(range(n_seeds)),
         train_pairs=32,
         test_pairs=32,
-        variants={"default": AlignmentConfig(steps=100, batch_size=16)},
+        variants={"default": AlignmentConfig(steps=steps, batch_size=16)},
         grids=("coarse",),
         batch_size=16,
         dtype=dtype,

@@ -70,6 +70,8 @@ def main() -> None:
     saved = measured("shared_prefix")[["model", "task", *gains]]
     saved["error"] = saved["error"].map("{:.0e}".format)
     write_file(OUT / "shared_prefix.md", Table(saved).to_markdown(decimals=2).encode())
+    busy = measured("busy_workers")[["workers", "jobs", "busy", "simulated"]]
+    write_file(OUT / "busy_workers.md", Table(busy).to_markdown().encode())
     write_file(OUT / "scheduling.md", schedules().to_markdown().encode())
     if arguments.bundled is not None:
         write_study(StudyResults.load(arguments.bundled), "")
