@@ -124,7 +124,15 @@ def test_curves_are_the_oracles(case_of, family):
     close(curve.faithfulness, case.oracle.faithfulness(PAIRS, scores.values, KS))
 
 
-@pytest.mark.parametrize("method", ["nap", "nap-ig-inputs", "nap-ig-activations", "exact"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "nap",
+        "nap-ig-inputs",
+        pytest.param("nap-ig-activations", marks=pytest.mark.slow),
+        pytest.param("exact", marks=pytest.mark.slow),
+    ],
+)
 @family
 def test_scores_are_the_oracles(case_of, family, method, monkeypatch):
     case, options = case_of(family), {"ig_steps": 2, "batch_size": 2, "progress": False}
