@@ -1,9 +1,10 @@
-"""Write the measured tables of studies, and what they say, into docs/results.
+r"""Write the measured tables of studies, and what they say, into docs/results.
 
 python examples/study_bundled.py --zero-shot --seeds 0 1 --out out/study
 python examples/study_real.py --pair DIR/SOURCE DIR/TARGET --out out/real
 python benchmarks/nested_choice.py out/study out/real
-python docs/make_results.py --bundled out/study --real out/real --larger out/larger
+python docs/make_results.py --bundled out/study --real out/real --larger out/larger \
+    --half out/half
 
 Without studies, only the tables of benchmarks are written. `docs/paper_tables.csv` holds Tables 1
 to 5 of the paper.
@@ -44,6 +45,7 @@ LEFT_OUT = {
     "": (),
     "real_": ("recovery", "structure"),
     "larger_": ("recovery", "structure", "control_levels", "leaderboard"),
+    "half_": ("recovery", "structure", "control_levels", "leaderboard"),
 }
 """Those that are left out for a study, by how the names of its files begin."""
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--bundled", type=Path, help="folder of the study of the bundled pair")
     parser.add_argument("--real", type=Path, help="folder of the study of a real pair")
     parser.add_argument("--larger", type=Path, help="that of a real pair with a larger target")
+    parser.add_argument("--half", type=Path, help="that of real pairs with a target of 0.5B")
     arguments = parser.parse_args()
     for name, column in BENCHMARKS.items():
         if (ROOT / "benchmarks" / "results" / f"{name}.csv").exists():
@@ -81,13 +84,15 @@ def main() -> None:
     settings = settings.rename(columns={"cpr": "CPR", "cmd": "CMD"})
     settings = settings[["tasks", "variant", "circuit", "CPR", "CMD"]]
     write_file(OUT / "real_settings.md", Table(settings).to_markdown().encode())
-    folders = {"real_": arguments.real, "larger_": arguments.larger}
+    folders = {"real_": arguments.real, "larger_": arguments.larger, "half_": arguments.half}
     pretrained = {prefix: StudyResults.load(path) for prefix, path in folders.items() if path}
     for prefix, results in pretrained.items():
         write_study(results, prefix)
     if pretrained:
         beside = beside_the_paper(list(pretrained.values()))
         write_file(OUT / "real_paper.md", beside.to_markdown().encode())
+        effects = source_on_each_pair(list(pretrained.values()))
+        write_file(OUT / "real_pairs.md", effects.to_markdown().encode())
 
 
 def measured(name: str) -> Any:
@@ -132,6 +137,18 @@ def short_names(text: str, results: StudyResults) -> str:
     for pair in results.config.pairs:
         text = text.replace(pair.name, pair.label)
     return text
+
+
+def source_on_each_pair(studies: Sequence[StudyResults]) -> Table:
+    """Zero-shot minus no source on each pair, mean over tasks."""
+    numbers = ["difference", "low", "high", "CMD difference", "CMD low", "CMD high"]
+    parts = []
+    for results in studies:
+        rows: Any = analysis.all_tables(results)["overall"].frame
+        own = rows[rows["against"] == "uniform_s"]
+        labels = {pair.name: pair.label for pair in results.config.pairs}
+        parts.append(own.assign(pair=own["pair"].map(labels)))
+    return Table(pd.concat(parts)[["pair", *numbers, "tasks", "seeds"]])
 
 
 def beside_the_paper(studies: Sequence[StudyResults]) -> Table:
