@@ -7,8 +7,8 @@ The study is that of `examples/study_real.py`, with one pair of models and one m
 `--study`, a job takes as long as its passes, weighted by the size of its model. With a study that
 has been run, a job takes the seconds that are on record, and a job that is not done takes what its
 passes take at the mean speed of the jobs of its kind; a study of several seeds is also simulated
-with the first seed alone. Not simulated: loading a model once per
-worker, waiting for a cluster's queue, and workers of different speed.
+with the first seed alone. Not simulated: loading a model once per worker, waiting for a cluster's
+queue, and workers of different speed.
 
     critical path   the longest chain of jobs that need each other; no study takes less
     makespan        from the start of the first job to the end of the last
@@ -232,7 +232,7 @@ def main() -> None:
     if arguments.study is not None:
         study = StudyResults.load(arguments.study)
         for n_seeds in sorted({1, len(study.config.seeds)}):
-            # Of a config with fewer seeds, the jobs are those that the study has for them.
+            # Jobs do not depend on the study's other seeds, so those of fewer seeds are on record.
             config = replace(study.config, seeds=study.config.seeds[:n_seeds])
             results = replace(study, config=config)
             work = planned_work(results.jobs)

@@ -148,7 +148,8 @@ def source_on_each_pair(studies: Sequence[StudyResults]) -> Table:
         own = rows[rows["against"] == "uniform_s"]
         labels = {pair.name: pair.label for pair in results.config.pairs}
         parts.append(own.assign(pair=own["pair"].map(labels)))
-    return Table(pd.concat(parts)[["pair", *numbers, "tasks", "seeds"]])
+    table: Any = pd.concat(parts)[["pair", *numbers, "tasks", "seeds"]]
+    return Table(table, "CPR: zero-shot minus no source")
 
 
 def beside_the_paper(studies: Sequence[StudyResults]) -> Table:

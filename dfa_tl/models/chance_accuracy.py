@@ -83,7 +83,7 @@ class ChanceAccuracyWarning:
 
 
 def _are_clean(tokens: object, batch: PairBatch, model: NodeModel) -> bool:
-    """Whether a run is of the batch's clean prompts, whole or after the prefix."""
+    """Whether these are the batch's clean prompts, whole or after the prefix."""
     prefix = model.partial_run.prefix
     for start in {0, 0 if prefix is None else prefix.length}:
         clean = batch.clean[:, start:]
